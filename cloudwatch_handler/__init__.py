@@ -1,0 +1,23 @@
+"""A :class:`logging.Handler` for Amazon CloudWatch Logs that does not lose, stall or hang.
+
+>>> import logging
+>>> from cloudwatch_handler import CloudWatchHandler
+>>> logging.getLogger().addHandler(CloudWatchHandler("my-app"))
+"""
+
+from __future__ import annotations
+
+from .formatter import CloudWatchFormatter
+from .handler import CloudWatchHandler
+from .ledger import RejectedEvents, Statistics
+from .retry import RetryPolicy
+from .version import __version__
+
+__all__ = [
+    "CloudWatchFormatter",
+    "CloudWatchHandler",
+    "RejectedEvents",
+    "RetryPolicy",
+    "Statistics",
+    "__version__",
+]

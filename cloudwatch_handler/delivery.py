@@ -1,0 +1,288 @@
+"""One attempt to deliver one batch, and what its outcome means.
+
+``Delivery.attempt`` sends at most one PutLogEvents. It never waits and never raises for what the service does: the
+report says what is settled, what remains, and how long the lane must rest. What has to be remembered between attempts
+is in :class:`Stream`, one for each destination, and in the batch.
+
+The constraint behind most of this: until January 2023 a put needed the stream's current *upload token*. Today's service
+ignores it, older and compatible ones still enforce it. So the protocol is spoken in full, and must cost nothing where
+nobody listens.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from . import errors
+from .event import MAX_BATCH_SPAN_MS, MAX_EVENT_AGE_MS, MAX_EVENT_LEAD_MS, Batch, Destination, Event, by_timestamp
+from .ledger import DeliveryReport
+from .provision import Provisioner
+from .retry import RetryPolicy
+
+SequenceToken = Literal["auto", "describe", "cached", "none"]
+
+#: Seconds between a race for the upload token and the next attempt, and how many such attempts make a round.
+RACE_DELAY = 0.1
+RACE_RETRIES = 5
+#: A contested stream counts as calm again after so many puts before which nobody else had written.
+CALM_PUTS = 5
+#: Streams whose state is remembered; beyond that the one that rested longest is forgotten.
+MAX_STREAMS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """A successful answer to PutLogEvents.
+
+    Attributes:
+        next_token: the upload token for the next batch, or None.
+        too_old_end, expired_end: exclusive ends of the prefixes that were rejected; 0 for none.
+        too_new_start: start of the suffix that was rejected, or None.
+        bytes_raw, bytes_sent: size of the body before compression and as sent.
+    """
+
+    next_token: str | None = None
+    too_old_end: int = 0
+    expired_end: int = 0
+    too_new_start: int | None = None
+    bytes_raw: int = 0
+    bytes_sent: int = 0
+
+
+class Service(Protocol):
+    """What delivery needs of CloudWatch Logs. Every method raises :class:`~cloudwatch_handler.errors.ServiceError`."""
+
+    def put_log_events(self, destination: Destination, events: Sequence[Event], token: str | None) -> PutResult:
+        """Send events that are legal as one batch."""
+
+    def upload_token(self, destination: Destination) -> tuple[str | None, int]:
+        """The stream's current upload token, None for a new or missing stream, and how many requests that took."""
+
+    def create_log_group(self, name: str) -> None:
+        """Create the group as configured."""
+
+    def put_retention_policy(self, name: str, days: int) -> None:
+        """Set how long the group keeps its events."""
+
+    def create_log_stream(self, destination: Destination) -> None:
+        """Create the stream in its group."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is known of one stream.
+
+    Attributes:
+        token: the upload token that the next put carries.
+        described: whether ``token`` is known to be the stream's, as far as anything can be.
+        contested: True while other processes write to it too.
+        calm: consecutive puts without anybody else's in between.
+        answer_lost: the last put may have been carried out; it is repeated with the same token.
+    """
+
+    token: str | None = None
+    described: bool = False
+    contested: bool = False
+    calm: int = 0
+    answer_lost: bool = False
+
+
+class Delivery:
+    """The policy of sending.
+
+    Args:
+        service: CloudWatch Logs.
+        sequence_token: how upload tokens are handled, see the handler.
+        retry: how long to wait after a failure.
+        provisioner: creates what is missing.
+        jitter: returns a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        sequence_token: SequenceToken,
+        retry: RetryPolicy,
+        provisioner: Provisioner,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._service = service
+        self._mode = sequence_token
+        self._retry = retry
+        self._provisioner = provisioner
+        self._jitter = jitter
+        self._streams: OrderedDict[Destination, Stream] = OrderedDict()
+
+    def attempt(self, batch: Batch, *, now: float, wall: float) -> DeliveryReport:
+        """Try once to deliver a batch that was taken from the buffer.
+
+        Args:
+            batch: the batch; it is sealed.
+            now: monotonic time in seconds.
+            wall: time in seconds since the epoch, for the age of events.
+        """
+        counts: Counter[str] = Counter()
+        events = batch.seal()
+        good, rejected = self._within_window(batch.destination, events, int(wall * 1000))
+        if not good:
+            return DeliveryReport(rejected=rejected, counts=counts)
+        if len(good) < len(events):
+            batch = batch.part(good)
+        if good[-1].timestamp - good[0].timestamp > MAX_BATCH_SPAN_MS:
+            end = bisect_right(good, good[0].timestamp + MAX_BATCH_SPAN_MS, key=by_timestamp)
+            return DeliveryReport(rejected=rejected, remaining=_cut(batch, good, end))
+        if batch.first_attempt is None:
+            batch.first_attempt = now
+        elif batch.attempts:
+            counts["retries"] += 1
+        stream = self._stream(batch.destination)
+        try:
+            token = self._token(batch.destination, stream, counts)
+            counts["put_requests"] += 1
+            result = self._service.put_log_events(batch.destination, good, token)
+        except errors.ServiceError as error:
+            return self._failed(batch, good, stream, error, rejected, counts, now)
+        stream.token, stream.described, stream.answer_lost = result.next_token, True, False
+        counts.update(batches=1, bytes_raw=result.bytes_raw, bytes_sent=result.bytes_sent)
+        accepted, refused = _split_rejected(good, result)
+        unfinished = self._provisioner.finish(batch.destination.log_group_name)
+        return DeliveryReport(accepted, _merge(rejected, refused), counts=counts, error=unfinished)
+
+    def _within_window(
+        self, destination: Destination, events: Sequence[Event], now_ms: int
+    ) -> tuple[Sequence[Event], dict[str, Sequence[Event]]]:
+        """The events that the service takes at this time, and those that it would reject, by reason."""
+        days = self._provisioner.retention_days(destination.log_group_name)
+        oldest = now_ms - MAX_EVENT_AGE_MS
+        expiry = now_ms - days * 86_400_000 if days else oldest
+        too_old = bisect_left(events, oldest, key=by_timestamp)
+        expired = max(too_old, bisect_left(events, expiry, key=by_timestamp))
+        too_new = bisect_right(events, now_ms + MAX_EVENT_LEAD_MS, key=by_timestamp)
+        if not expired and too_new == len(events):
+            return events, {}
+        rejected = {"too_old": events[:too_old], "expired": events[too_old:expired], "too_new": events[too_new:]}
+        return events[expired:too_new], {reason: part for reason, part in rejected.items() if part}
+
+    # -- the upload token ---------------------------------------------------------------------------------------------
+
+    def _stream(self, destination: Destination) -> Stream:
+        stream = self._streams.get(destination)
+        if stream is None:
+            stream = self._streams[destination] = Stream()
+            if len(self._streams) > MAX_STREAMS:
+                self._streams.popitem(last=False)
+        self._streams.move_to_end(destination)
+        return stream
+
+    def _token(self, destination: Destination, stream: Stream, counts: Counter[str]) -> str | None:
+        if self._mode == "none":
+            return None
+        if self._mode != "describe" and stream.described and (not stream.contested or stream.answer_lost):
+            return stream.token
+        try:
+            token, requests = self._service.upload_token(destination)
+        except errors.NotFound:
+            counts["describe_requests"] += 1
+            token = None  # the put will say so too, and then it is created
+        except errors.ServiceError as error:
+            counts["describe_requests"] += 1
+            if self._mode != "auto":
+                raise
+            # Not permitted, throttled, unknown to this endpoint: the next attempt goes on without asking again.
+            stream.described, stream.contested = True, False
+            if isinstance(error, errors.Unavailable):
+                raise
+            counts["throttled_requests"] += isinstance(error, errors.Throttled)
+            return stream.token
+        else:
+            counts["describe_requests"] += requests
+        if stream.contested and token == stream.token and stream.described:
+            stream.calm += 1
+            stream.contested = stream.calm < CALM_PUTS
+        stream.token, stream.described = token, True
+        return token
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def _failed(
+        self,
+        batch: Batch,
+        events: Sequence[Event],
+        stream: Stream,
+        error: errors.ServiceError,
+        rejected: dict[str, Sequence[Event]],
+        counts: Counter[str],
+        now: float,
+    ) -> DeliveryReport:
+        """What an error means for the batch."""
+        again = DeliveryReport(rejected=rejected, remaining=(batch,), counts=counts)
+        if isinstance(error, errors.AlreadyAccepted):
+            stream.token, stream.described = error.expected_token, error.expected_token is not None
+            stream.answer_lost = False
+            counts.update(already_accepted=len(events), batches=1)
+            return DeliveryReport(len(events), rejected, counts=counts)
+        if isinstance(error, errors.CompressionRefused):
+            return again
+        if isinstance(error, errors.InvalidRequest) and error.operation == "PutLogEvents":
+            if len(events) == 1:
+                return DeliveryReport(0, _merge(rejected, {"invalid": events}), counts=counts, error=error)
+            return replace(again, remaining=_cut(batch, events, len(events) // 2))
+        if isinstance(error, errors.WriterRace):
+            if batch.races < RACE_RETRIES and self._mode != "none":
+                self._lost_race(batch, stream, error, counts)
+                return replace(again, delay=RACE_DELAY)
+            counts["unrecovered_writer_race_retries"] += 1
+            batch.races, stream.described = 0, False
+        if isinstance(error, errors.NotFound):
+            problem = self._provisioner.create(batch.destination)
+            stream.token, stream.described, stream.answer_lost = None, problem is None, False
+            if problem is None and batch.attempts == 0:
+                batch.attempts = 1
+                return again
+            error = problem or error
+        counts["throttled_requests"] += isinstance(error, errors.Throttled)
+        stream.answer_lost = stream.answer_lost or error.may_be_stored
+        batch.attempts += 1
+        give_up = self._retry.give_up_after
+        if give_up is not None and batch.first_attempt is not None and now - batch.first_attempt >= give_up:
+            dropped = {"retries_exhausted": len(events)}
+            return DeliveryReport(0, rejected, dropped, counts=counts, error=error)
+        return replace(again, delay=self._retry.delay(batch.attempts) * self._jitter(), error=error)
+
+    def _lost_race(self, batch: Batch, stream: Stream, error: errors.WriterRace, counts: Counter[str]) -> None:
+        batch.races += 1
+        counts["writer_race_retries"] += 1
+        # In "cached" and "auto" the next attempt describes, because nothing is known now; if that is not permitted,
+        # the token that the error names is the best there is.
+        stream.token, stream.described = error.expected_token, False
+        stream.contested, stream.calm, stream.answer_lost = self._mode == "auto", 0, False
+
+
+def _cut(batch: Batch, events: Sequence[Event], index: int) -> tuple[Batch, Batch]:
+    return batch.part(events[:index]), batch.part(events[index:])
+
+
+def _split_rejected(events: Sequence[Event], result: PutResult) -> tuple[int, dict[str, Sequence[Event]]]:
+    """How many events were stored, and the others by reason, each in one: an event can be too old and expired."""
+    start = 0
+    rejected: dict[str, Sequence[Event]] = {}
+    for reason, end in (("too_old", result.too_old_end), ("expired", result.expired_end)):
+        if end > start:
+            rejected[reason] = events[start:end]
+            start = min(end, len(events))
+    end = len(events) if result.too_new_start is None else max(start, result.too_new_start)
+    if end < len(events):
+        rejected["too_new"] = events[end:]
+    return len(events) - sum(map(len, rejected.values())), rejected
+
+
+def _merge(ours: dict[str, Sequence[Event]], theirs: dict[str, Sequence[Event]]) -> dict[str, Sequence[Event]]:
+    merged = dict(ours)
+    for reason, events in theirs.items():
+        merged[reason] = [*merged.get(reason, ()), *events]
+    return merged

@@ -1,0 +1,127 @@
+"""The checks of the handler's arguments. Each error names the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+
+def seconds(argument: str, value: float, *, positive: bool = False) -> float:
+    """A number of seconds, 0 or more, or more than 0.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        rule = "more than 0" if positive else "at least 0"
+        raise ValueError(f"{argument} must be {rule} and finite, in seconds, not {value!r}")
+    return float(value)
+
+
+def integer(argument: str, value: int, lowest: int, highest: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be a whole number, not {value!r}")
+    if value < lowest or (highest is not None and value > highest):
+        rule = f"at least {lowest:,}" if highest is None else f"from {lowest:,} to {highest:,}"
+        raise ValueError(f"{argument} must be {rule}, not {value!r}")
+    return value
+
+
+def flag(argument: str, value: bool) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be True or False, not {value!r}")
+    return value
+
+
+def text(argument: str, value: str | None) -> str | None:
+    """A string that is not empty, or None.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{argument} must be a string or None, not {value!r}")
+    if value == "":
+        raise ValueError(f"{argument} must not be empty; None leaves it out")
+    return value
+
+
+def choice(argument: str, value: T, allowed: Collection[object]) -> T:
+    """One of a few values.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or value not in allowed:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value
+
+
+def mapping(argument: str, value: Mapping[str, T] | None) -> dict[str, T] | None:
+    """A copy of a mapping with string keys, or None.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if value is None:
+        return None
+    given: object = value
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise TypeError(f"{argument} must be a mapping with strings as keys, or None, not {value!r}")
+    return dict(value)
+
+
+def tags(argument: str, value: Mapping[str, str] | None) -> dict[str, str] | None:
+    """At most 50 tags: keys of 1 to 128 characters, values of at most 256 (service model: Tags).
+
+    Raises:
+        TypeError, ValueError: they break the rule.
+    """
+    checked = mapping(argument, value)
+    if checked is None:
+        return None
+    if len(checked) > 50:
+        raise ValueError(f"{argument} must be at most 50 tags, not {len(checked)}")
+    for key, tag in checked.items():
+        if not isinstance(tag, str):
+            raise TypeError(f"{argument} must have strings as values, not {tag!r} for {key!r}")
+        if not 1 <= len(key) <= 128 or len(tag) > 256:
+            raise ValueError(f"{argument} must have keys of 1 to 128 and values of at most 256 characters, not {key!r}")
+    return checked
+
+
+def function(argument: str, value: Callable[..., object] | str | None) -> Callable[..., object] | None:
+    """A callable, or the one that a dotted path such as ``"myapp.logs.on_rejected"`` names, or None.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: the path leads to nothing that can be called.
+    """
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a callable, the dotted path of one, or None, not {value!r}")
+    module, _, name = value.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{argument} must be the dotted path of a callable, not {value!r} ({error})") from None
+    if not callable(found):
+        raise ValueError(f"{argument} must be the dotted path of a callable; {value!r} is {found!r}")
+    return cast(Callable[..., object], found)
