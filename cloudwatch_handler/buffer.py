@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
 from types import MappingProxyType
 from typing import Literal
 
@@ -30,26 +31,49 @@ class Lane:
 
     Attributes:
         batches: oldest first; only the last one may be open.
+        before: how many events had come in before the first of each batch.
         under_way: True while the first batch is being sent.
         not_before: monotonic time before which nothing may be sent (back-off).
-        accepted, settled: how many events ever came in, and how many of them have left. Events leave in the order in
-            which they came, so ``settled >= n`` says that the first n are accounted for.
+        accepted: how many events ever came in.
+        settled: how many of the first of them are accounted for: what came before the first batch that is still here.
         urgent: events up to this count are sent without waiting for company.
     """
 
-    __slots__ = ("accepted", "batches", "destination", "not_before", "settled", "under_way", "urgent")
+    __slots__ = ("accepted", "batches", "before", "destination", "not_before", "settled", "under_way", "urgent")
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
         self.batches: deque[Batch] = deque()
+        self.before: dict[Batch, int] = {}
         self.under_way = False
         self.not_before = 0.0
         self.accepted = 0
         self.settled = 0
         self.urgent = 0
 
-    def due(self, send_interval: float) -> float:
-        """Monotonic time at which the first batch should be sent (there is one)."""
+    def append(self, batch: Batch) -> None:
+        """Begin a new batch."""
+        self.before[batch] = self.accepted
+        self.batches.append(batch)
+
+    def replace(self, batch: Batch, remaining: Sequence[Batch]) -> None:
+        """Put what remains of a batch in its place."""
+        before = self.before.pop(batch)
+        position = self.batches.index(batch)
+        del self.batches[position]
+        for part in reversed(remaining):
+            self.before[part] = before
+            self.batches.insert(position, part)
+        self.settled = self.before[self.batches[0]] if self.batches else self.accepted
+
+    def waiting(self) -> Batch | None:
+        """The first batch that is not under way."""
+        return self.batches[self.under_way] if len(self.batches) > self.under_way else None
+
+    def due(self, send_interval: float) -> float | None:
+        """Monotonic time at which the next batch should be sent, or None when there is none, or one is under way."""
+        if self.under_way or not self.batches:
+            return None
         first = self.batches[0]
         if first.sealed or first.full or self.urgent > self.settled or len(self.batches) > 1:
             return self.not_before
@@ -102,7 +126,8 @@ class Buffer:
         self._dropped: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._high_water_mark = 0
-        self._last_error: str | None = None
+        #: Text of the last error, or None.
+        self.last_error: str | None = None
         self._last_error_time: float | None = None
         self._untold_drops: Counter[str] = Counter()
         self._rejections: list[tuple[str, Destination, Sequence[Event]]] = []
@@ -120,16 +145,14 @@ class Buffer:
         arrived = intake[:]  # what others append meanwhile stays for the next time
         if not arrived:
             return False
-        memory = sum([len(event[3]) for event in arrived]) + len(arrived) * EVENT_MEMORY
-        if self._memory + memory <= self._max_queue_size:
-            full = self._place(arrived)
-        else:
-            full = False
-            for event in arrived:
-                if self._make_room(event.memory):
-                    full = self._place([event]) or full
-        self._accepted += len(arrived)
-        del intake[: len(arrived)]
+        count = len(arrived)
+        memory = sum([len(event[3]) for event in arrived]) + count * EVENT_MEMORY
+        if self._memory + memory > self._max_queue_size:
+            arrived = self._newest_that_fit(arrived) if self._drops_oldest else self._first_that_fit(arrived)
+            self._drop("overflow", count - len(arrived))
+        full = self._place(arrived)
+        self._accepted += count
+        del intake[:count]
         self._high_water_mark = max(self._high_water_mark, self._memory)
         return full
 
@@ -143,7 +166,7 @@ class Buffer:
             if lane is None:
                 lane = self._lanes[destination] = Lane(destination)
             if not lane.batches or lane.batches[-1].sealed or lane.batches[-1].full:
-                lane.batches.append(self._new_batch(destination))
+                lane.append(self._new_batch(destination))
             batch = lane.batches[-1]
             memory = batch.memory
             end = batch.extend(events, position)
@@ -162,37 +185,61 @@ class Buffer:
         """Whether an event of so many bytes would fit now."""
         return self._memory + memory <= self._max_queue_size
 
-    def _make_room(self, memory: int) -> bool:
-        """Whether there is room for an event of so many bytes, if need be in the place of older ones; else count it."""
-        while self._memory + memory > self._max_queue_size:
-            lane = self._oldest() if self._drops_oldest and memory <= self._max_queue_size else None
-            if lane is None:
-                self._drop("overflow")
-                return False
-            batch = lane.batches[1] if lane.under_way else lane.batches[0]
+    def _first_that_fit(self, events: Sequence[Event]) -> list[Event]:
+        """Those of the events for which there is room, the earlier before the later."""
+        fitting = []
+        room = self._max_queue_size - self._memory
+        for event in events:
+            if (memory := event.memory) <= room:
+                room -= memory
+                fitting.append(event)
+        return fitting
+
+    def _newest_that_fit(self, events: Sequence[Event]) -> list[Event]:
+        """Those of the events that there is room for once older ones have given way, which they do.
+
+        What is under way does not give way. For an event that does not fit even so, no other is dropped.
+        """
+        lanes = self._lanes.values()
+        most = room = self._max_queue_size - sum([lane.batches[0].memory for lane in lanes if lane.under_way])
+        fitting: list[Event] = []
+        for event in reversed(events):
+            if (memory := event.memory) > most:
+                continue
+            if memory > room:
+                break
+            room -= memory
+            fitting.append(event)
+        self._drop_oldest(most - room)
+        return fitting[::-1]
+
+    def _drop_oldest(self, needed: int) -> None:
+        """Drop the events with the earliest timestamps, of all that wait, until so many bytes are free."""
+        heads = [
+            (batch.events[0].timestamp, number, lane)
+            for number, lane in enumerate(self._lanes.values())
+            if (batch := lane.waiting()) is not None
+        ]
+        heapify(heads)
+        while heads and self._memory + needed > self._max_queue_size:
+            _, number, lane = heads[0]
+            batch = lane.waiting()
+            assert batch is not None
             self._memory -= batch.drop_first().memory
             self._drop("overflow")
-            lane.settled += 1
             if not batch:
-                lane.batches.remove(batch)
-                self._forget(lane)
-        return True
-
-    def _oldest(self) -> Lane | None:
-        """The lane whose first event that may be dropped has waited longest."""
-        oldest, since = None, float("inf")
-        for lane in self._lanes.values():
-            if len(lane.batches) > lane.under_way:
-                arrival = lane.batches[lane.under_way].arrival
-                if arrival < since:
-                    oldest, since = lane, arrival
-        return oldest
+                lane.replace(batch, ())
+                batch = lane.waiting()
+            if batch is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (batch.events[0].timestamp, number, lane))
 
     # -- the way out --------------------------------------------------------------------------------------------------
 
     def due(self) -> float | None:
         """Monotonic time at which the next batch is to be sent; None when nothing waits."""
-        times = [lane.due(self._send_interval) for lane in self._lanes.values() if not lane.under_way]
+        times = [due for lane in self._lanes.values() if (due := lane.due(self._send_interval)) is not None]
         if self.intake:
             times.append(self.intake_since + self._send_interval)
         return min(times, default=None)
@@ -201,9 +248,16 @@ class Buffer:
         """The batch that is most overdue, or None. Its events are the caller's until it is settled."""
         first: Lane | None = None
         first_due = now
+        rested = []
         for lane in self._lanes.values():
-            if not lane.under_way and (due := lane.due(self._send_interval)) <= first_due:
+            due = lane.due(self._send_interval)
+            if due is None:
+                if not lane.batches and lane.not_before <= now:
+                    rested.append(lane.destination)
+            elif due < first_due or (first is None and due == now):
                 first, first_due = lane, due
+        for destination in rested:
+            del self._lanes[destination]
         if first is None:
             return None
         first.under_way = True
@@ -225,27 +279,24 @@ class Buffer:
             return
         if report.events != len(batch):
             raise AssertionError(f"{report.events} events reported of a batch of {len(batch)}: {report}")
-        lane.batches.popleft()
-        lane.batches.extendleft(reversed(report.remaining))
+        self._memory += sum([part.memory for part in report.remaining]) - batch.memory
         lane.under_way = False
         lane.not_before = now + report.delay
-        left = sum(map(len, report.remaining))
-        lane.settled += len(batch) - left
-        self._memory += sum(part.memory for part in report.remaining if part is not batch)
-        if not any(part is batch for part in report.remaining):
-            self._memory -= batch.memory
+        lane.replace(batch, report.remaining)
         self._delivered += report.delivered
         for reason, count in report.dropped.items():
             self._drop(reason, count)
         for reason, events in report.rejected.items():
             self._reject(reason, batch.destination, events)
-        # Lanes take turns: the one just served goes to the end of the line of equals.
-        self._lanes[batch.destination] = self._lanes.pop(batch.destination)
-        self._forget(lane)
+        # Lanes take turns: the one just served goes to the end of the line of equals. An empty one costs nothing,
+        # but must be remembered as long as it has to rest.
+        del self._lanes[batch.destination]
+        if lane.batches or report.delay:
+            self._lanes[batch.destination] = lane
 
     def note_error(self, text: str, *, wall: float) -> None:
         """Remember the last error; ``wall`` is in seconds since the epoch."""
-        self._last_error, self._last_error_time = text, wall
+        self.last_error, self._last_error_time = text, wall
 
     def abandon(self, reason: str) -> dict[Destination, int]:
         """Drop everything that is held, for this reason; returns how many events of which destination."""
@@ -255,17 +306,14 @@ class Buffer:
             lane.settled = lane.accepted
         self._lanes.clear()
         self._memory = 0
-        self._dropped[reason] += sum(left.values())
+        if left:
+            self._dropped[reason] += sum(left.values())
         return left
 
     def _drop(self, reason: str, count: int = 1) -> None:
-        self._dropped[reason] += count
-        self._untold_drops[reason] += count
-
-    def _forget(self, lane: Lane) -> None:
-        """An empty lane costs nothing."""
-        if not lane.batches:
-            del self._lanes[lane.destination]
+        if count:
+            self._dropped[reason] += count
+            self._untold_drops[reason] += count
 
     def _reject(self, reason: str, destination: Destination, events: Sequence[Event]) -> None:
         self._rejected[reason] += len(events)
@@ -317,7 +365,7 @@ class Buffer:
             rejected_by_reason=MappingProxyType(dict(self._rejected)),
             dropped_by_reason=MappingProxyType(dict(self._dropped)),
             queue_high_water_mark=self._high_water_mark,
-            last_error=self._last_error,
+            last_error=self.last_error,
             last_error_time=self._last_error_time,
             **self._counts,
         )

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from .errors import ServiceError
 from .event import Destination
@@ -31,15 +32,23 @@ _ADVICE = {
 }
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """A destination to which delivery fails: since when, how often, and which kinds of failure were said."""
+
+    since: float
+    failures: int = 0
+    said: set[str] = field(default_factory=set)
+
+
 class Diagnostics:
     """Remembers what has been said. Used by the thread that drives the worker, never under the ledger's lock."""
 
     def __init__(self) -> None:
-        self._down: dict[Destination, str] = {}
-        self._down_since: dict[str, float] = {}
-        self._failures: Counter[str] = Counter()
+        self._troubles: dict[Destination, _Trouble] = {}
         self._counted: dict[str, Counter[str]] = {}
         self._quiet_until: dict[str, float] = {}
+        self._bugs: set[str] = set()
 
     def attempt(self, destination: Destination, report: DeliveryReport, *, pending: int, now: float) -> None:
         """Say it when delivery to a destination begins to fail, fails in another way, or works again.
@@ -55,30 +64,31 @@ class Diagnostics:
         elif report.delivered:
             self._recovered(destination, now)
             if report.error is not None:
-                logger.warning("%s; the events were delivered all the same", report.error)
+                _say("%s; the events were delivered all the same", report.error)
 
     def _failed(self, destination: Destination, error: ServiceError, delay: float, pending: int, now: float) -> None:
+        trouble = self._troubles.setdefault(destination, _Trouble(now))
+        trouble.failures += 1
         kind = f"{error.operation} {error.code}"
-        known = kind in self._down.values()
-        before = self._down.get(destination)
-        self._down[destination] = kind
-        self._failures[kind] += 1
-        if known:
-            return
-        self._down_since.setdefault(kind if before is None else before, now)
-        logger.warning("%s for %s; %d events wait; next try in %.1f s", error, destination, pending, delay)
+        # Once for each kind of failure and destination; and of many destinations, one a minute speaks for all.
+        if kind not in trouble.said and now >= self._quiet_until.get(kind, now):
+            trouble.said.add(kind)
+            self._quiet_until[kind] = now + INTERVAL
+            _say(
+                *("%s for %s (attempt %d); %d events wait; next try in %.1f s", error, destination),
+                *(trouble.failures, pending, delay),
+            )
 
     def _recovered(self, destination: Destination, now: float) -> None:
-        kind = self._down.pop(destination, None)
-        if kind is None or kind in self._down.values():
+        trouble = self._troubles.pop(destination, None)
+        if trouble is None or not trouble.said:
             return
-        failures = self._failures.pop(kind, 0)
-        since = self._down_since.pop(kind, now)
-        logger.warning("delivery to %s works again, after %.1f s and %d failed attempts (%s)", destination,
-                       now - since, failures, kind)  # fmt: skip
-        if not self._down:
-            self._failures.clear()
-            self._down_since.clear()
+        for kind in trouble.said:
+            self._quiet_until.pop(kind, None)
+        _say(
+            *("delivery to %s works again, after %.1f s and %d failed attempts", destination),
+            *(now - trouble.since, trouble.failures),
+        )
 
     def rejected(self, reason: str, destination: Destination, count: int, *, now: float) -> None:
         """Events of a destination were rejected for this reason."""
@@ -103,27 +113,45 @@ class Diagnostics:
         counted[key] += count
         if now >= self._quiet_until.get(kind, now):
             self._quiet_until[kind] = now + INTERVAL
-            logger.warning("%s", text(counted))
+            _say("%s", text(counted))
             counted.clear()
 
     def bug(self, error: BaseException) -> None:
         """An exception that should not have been; said once for each kind."""
         kind = f"{type(error).__name__}: {error}"
-        if not self._failures[kind]:
-            logger.error("unexpected %s; the batch is tried again", kind, exc_info=error)
-        self._failures[kind] += 1
+        if kind not in self._bugs:
+            _say("unexpected %s; the batch is tried again", kind, level=logging.ERROR, error=error)
+        self._bugs.add(kind)
 
 
-def say_left(left: Mapping[Destination, int]) -> None:
-    """Tell stderr what a closing handler could not deliver; logging may be gone by then, and stderr too."""
+def say_left(left: Mapping[Destination, int], last_error: str | None) -> None:
+    """Tell stderr what a closing handler could not deliver, and why; logging may be gone by then."""
     total = sum(left.values())
     if not total:
         return
     first = ", ".join(f"{destination} ({count})" for destination, count in sorted(left.items())[:3])
     more = f" and {len(left) - 3} more streams" if len(left) > 3 else ""
-    with suppress(OSError, ValueError, AttributeError):
-        print(
-            f"cloudwatch_handler: closed with {total} events undelivered, for {first}{more}; "
-            "a longer shutdown_timeout gives them more time",
-            file=sys.stderr,
-        )
+    why = f"the last error was: {last_error}" if last_error else "a longer shutdown_timeout gives them more time"
+    _to_stderr(f"closed with {total} events undelivered, for {first}{more}; {why}")
+
+
+def _say(text: str, *values: object, level: int = logging.WARNING, error: BaseException | None = None) -> None:
+    """Log a line; where nothing but CloudWatchHandlers would get it, which do not take it, tell stderr."""
+    if _has_readers():
+        logger.log(level, text, *values, exc_info=error)
+    elif logger.isEnabledFor(level):
+        _to_stderr(text % values)
+
+
+def _has_readers() -> bool:
+    handlers: list[logging.Handler] = []
+    step: logging.Logger | None = logger
+    while step is not None:
+        handlers += step.handlers
+        step = step.parent if step.propagate else None
+    return not handlers or not all(hasattr(handler, "statistics") for handler in handlers)
+
+
+def _to_stderr(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # closed, or None
+        print(f"cloudwatch_handler: {text}", file=sys.stderr)

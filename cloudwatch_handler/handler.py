@@ -29,9 +29,10 @@ from .event import (
 from .formatter import CloudWatchFormatter
 from .ledger import RejectedEvents, Statistics
 from .naming import Naming
+from .process import begin_again_in_child, driving
 from .provision import Provisioner
 from .retry import RetryPolicy
-from .worker import DRAIN_COUNT, Worker, driving
+from .worker import DRAIN_COUNT, Worker
 
 
 class CloudWatchHandler(logging.Handler):
@@ -80,6 +81,7 @@ class CloudWatchHandler(logging.Handler):
             a callable or its dotted path. What it logs does not come here. None: no call.
         entity: goes into every PutLogEvents as it is; None: none.
         json_serialize_default: for the default formatter, see :class:`CloudWatchFormatter`.
+        use_queues: for settings that were written for watchtower; has no effect, records are always queued.
 
     Raises:
         TypeError, ValueError: an argument breaks its rule; the text names the argument, the rule and the value.
@@ -126,6 +128,7 @@ class CloudWatchHandler(logging.Handler):
         on_rejected: Callable[[RejectedEvents], object] | str | None = None,
         entity: Mapping[str, object] | None = None,
         json_serialize_default: Callable[[object], object] | str | None = None,
+        use_queues: bool = True,
     ) -> None:
         if spool_directory is not None:
             raise NotImplementedError(f"spool_directory is not available yet, so {spool_directory!r} would do nothing")
@@ -133,6 +136,7 @@ class CloudWatchHandler(logging.Handler):
             raise NotImplementedError("sequence_numbers is not available yet, so True would do nothing")
         options.integer("max_spool_size", max_spool_size, 1)
         options.flag("loss_notice", loss_notice)
+        options.flag("use_queues", use_queues)
 
         self._names = (log_group_name, log_stream_name)
         self._naming = Naming(*self._names)
@@ -289,7 +293,6 @@ class CloudWatchHandler(logging.Handler):
             return
         self._pid = pid
         if self._worker.pid != pid:  # forked behind Python's back: no fork hook ran
-            driving.clear()
-            self._worker.reset()
+            begin_again_in_child()
         with suppress(ValueError):  # a variable of the environment is gone; the parent's names are the best there is
             self._naming = Naming(*self._names)

@@ -12,17 +12,16 @@ A fork gives the child a worker that starts from nothing: its parent delivers wh
 
 from __future__ import annotations
 
-import atexit
 import logging
 import math
 import os
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
+from . import process
 from .buffer import Buffer, Mark
 from .delivery import Delivery
 from .diagnostics import Diagnostics, say_left
@@ -33,14 +32,11 @@ from .ledger import DeliveryReport, RejectedEvents, Statistics
 DRAIN_COUNT = 256
 DRAIN_SIZE = 8192
 #: Seconds that flush and close wait while their thread holds logging's module lock, which the worker may want.
-HANDOVER = 0.2
+HANDOVER = 0.1
 #: Seconds after which a lock that is only ever held for moments counts as held by the code that a signal interrupted.
 REENTRY = 1.0
 #: Seconds a batch rests after an exception that should not have been.
 BUG_DELAY = 5.0
-
-#: Idents of the threads that are inside ``step``. What they log is caused by delivery, and is not delivered.
-driving: set[int] = set()
 
 # Bound here, so that a frozen or faked clock in the application cannot stop the worker.
 _monotonic = time.monotonic
@@ -77,7 +73,7 @@ class Worker:
         self._block_timeout = block_timeout
         self._on_rejected = on_rejected
         self.reset()
-        _workers.add(self)
+        process.register(self)
 
     def reset(self) -> None:
         """Begin from nothing: an empty buffer, fresh locks, no thread, no client."""
@@ -134,7 +130,7 @@ class Worker:
     def _wait_for_room(self, event: Event) -> None:
         deadline = _monotonic() + (self._block_timeout or 0.0)
         with _Waiter(self._waiters) as waiter:
-            while threading.get_ident() not in driving:
+            while not process.drives():
                 with self._ledger:
                     self._buffer.drain()
                     if self._buffer.has_room(event.memory):
@@ -156,6 +152,7 @@ class Worker:
                 thread = threading.Thread(target=self._run, name="cloudwatch_handler", daemon=True)
                 self._thread = thread
                 thread.start()
+                process.prepare_exit()
         except RuntimeError:  # the interpreter is ending, or has no room for a thread: flush and close step themselves
             self._thread = None
         finally:
@@ -193,7 +190,7 @@ class Worker:
             Monotonic time at which there is more to do, or None.
         """
         ident = threading.get_ident()
-        driving.add(ident)
+        process.driving.add(ident)
         try:
             with self._ledger:
                 self._buffer.drain()
@@ -204,7 +201,7 @@ class Worker:
             with self._ledger:
                 return self._buffer.due()
         finally:
-            driving.discard(ident)
+            process.driving.discard(ident)
 
     def _deliver(self, batch: Batch) -> None:
         report = DeliveryReport(remaining=(batch,), delay=BUG_DELAY)
@@ -287,11 +284,12 @@ class Worker:
         if reached or hands_over or not self._ledger.acquire(timeout=REENTRY):
             return
         try:
+            last_error = self._buffer.last_error
             left = self._buffer.abandon("closed")
         finally:
             self._ledger.release()
         self._notify()
-        say_left(left)
+        say_left(left, last_error)
 
     def urge(self) -> Mark | None:
         """Have everything sent at once, back-off or not; returns the mark of what that is."""
@@ -320,7 +318,7 @@ class Worker:
 
         The worker's thread does the work if it can; otherwise this thread does.
         """
-        if threading.get_ident() in driving:  # called from within step, say by on_rejected
+        if process.drives():  # called from within step, say by on_rejected
             return self._buffer.reached(mark)
         with _Waiter(self._waiters) as waiter:
             while not self._buffer.reached(mark):
@@ -370,28 +368,3 @@ def _holds_logging_lock() -> bool:
     """Whether this thread holds logging's module lock, as it does inside ``dictConfig``."""
     is_owned = getattr(getattr(logging, "_lock", None), "_is_owned", None)
     return bool(is_owned is not None and is_owned())
-
-
-# -- the process ------------------------------------------------------------------------------------------------------
-
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-
-
-def _reset_in_child() -> None:
-    driving.clear()
-    for worker in tuple(_workers):
-        worker.reset()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Runs before ``logging.shutdown``, which was registered earlier: one deadline for all, whatever their number."""
-    began = _monotonic()
-    workers = tuple(_workers)
-    for worker in workers:
-        worker.urge()
-    for worker in workers:
-        worker.close(max(0.0, worker.shutdown_timeout - (_monotonic() - began)))
-
-
-os.register_at_fork(after_in_child=_reset_in_child)
