@@ -10,12 +10,15 @@ from __future__ import annotations
 from .formatter import CloudWatchFormatter
 from .handler import CloudWatchHandler
 from .ledger import RejectedEvents, Statistics
+from .reader import LogEvent, LogReader
 from .retry import RetryPolicy
 from .version import __version__
 
 __all__ = [
     "CloudWatchFormatter",
     "CloudWatchHandler",
+    "LogEvent",
+    "LogReader",
     "RejectedEvents",
     "RetryPolicy",
     "Statistics",

@@ -88,6 +88,7 @@ class Worker:
         self._stopping = False
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wakes_at = -math.inf  # monotonic; -inf while the thread is awake
+        self._telling = False  # written by the thread that drives
         self._waiters: list[queue.SimpleQueue[None]] = []
 
     # -- the log call's side --------------------------------------------------------------------------------------
@@ -198,6 +199,7 @@ class Worker:
             if batch is not None:
                 self._deliver(batch)
             self._tell()
+            self._notify()
             with self._ledger:
                 return self._buffer.due()
         finally:
@@ -219,7 +221,6 @@ class Worker:
                 if report.error is not None:
                     self._buffer.note_error(str(report.error), wall=time.time())
                 pending = self._buffer.pending()
-            self._notify()
         self._diagnostics.attempt(batch.destination, report, pending=pending, now=now)
 
     def _notify(self) -> None:
@@ -232,6 +233,7 @@ class Worker:
         with self._ledger:
             rejections = self._buffer.rejections()
             drops = self._buffer.drops()
+            self._telling = True
         for reason, destination, events in rejections:
             self._diagnostics.rejected(reason, destination, len(events), now=now)
             if self._on_rejected is not None:
@@ -241,6 +243,7 @@ class Worker:
                     self._diagnostics.bug(error)
         for reason, count in drops.items():
             self._diagnostics.dropped(reason, count, now=now)
+        self._telling = False
 
     # -- flush, close, statistics -----------------------------------------------------------------------------------
 
@@ -313,6 +316,10 @@ class Worker:
         self._stopping = True
         self._wake.put(None)
 
+    def _is_done(self, mark: Mark) -> bool:
+        """Whether all up to the mark has settled, and what was rejected has been told."""
+        return self._buffer.reached(mark) and not self._telling and not self._buffer.has_rejections()
+
     def _drive(self, mark: Mark, deadline: float) -> bool:
         """Return True once the mark is reached, False at the deadline.
 
@@ -321,7 +328,7 @@ class Worker:
         if process.drives():  # called from within step, say by on_rejected
             return self._buffer.reached(mark)
         with _Waiter(self._waiters) as waiter:
-            while not self._buffer.reached(mark):
+            while not self._is_done(mark):
                 remaining = deadline - _monotonic()
                 if remaining <= 0:
                     return False
@@ -340,7 +347,7 @@ class Worker:
                 finally:
                     self._driver.release()
                 pause = math.inf if due is None else due - _monotonic()
-                if pause > 0 and not self._buffer.reached(mark):
+                if pause > 0 and not self._is_done(mark):
                     waiter.wait(max(0.0, min(pause, deadline - _monotonic(), 1.0)))
         return True
 
