@@ -14,6 +14,7 @@ around it); nothing here reads a clock.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
@@ -75,7 +76,7 @@ class Lane:
         if self.under_way or not self.batches:
             return None
         first = self.batches[0]
-        if first.sealed or first.full or self.urgent > self.settled or len(self.batches) > 1:
+        if first.sealed or first.full or self.urgent > self.settled:
             return self.not_before
         return max(self.not_before, first.arrival + send_interval)
 
@@ -94,7 +95,7 @@ class Buffer:
     Args:
         send_interval: seconds that the first event of a batch waits for company.
         max_batch_count: events a batch may have.
-        max_batch_size: bytes a batch may have, as the service counts them.
+        max_batch_size: bytes a batch may have, as the service counts them; no event may have more.
         max_queue_size: bytes of memory that may be held, the batch under way included.
         overflow: what gives way when that is not enough: the oldest events, or those that come (``"block"`` makes the
             caller wait before it comes here, and then gives way like ``"drop_newest"``).
@@ -207,6 +208,7 @@ class Buffer:
             if (memory := event.memory) > most:
                 continue
             if memory > room:
+                room = 0  # all that is older goes, too
                 break
             room -= memory
             fitting.append(event)
@@ -247,14 +249,14 @@ class Buffer:
     def take(self, *, now: float) -> Batch | None:
         """The batch that is most overdue, or None. Its events are the caller's until it is settled."""
         first: Lane | None = None
-        first_due = now
+        first_due = math.inf
         rested = []
         for lane in self._lanes.values():
             due = lane.due(self._send_interval)
             if due is None:
                 if not lane.batches and lane.not_before <= now:
                     rested.append(lane.destination)
-            elif due < first_due or (first is None and due == now):
+            elif due <= now and due < first_due:
                 first, first_due = lane, due
         for destination in rested:
             del self._lanes[destination]
@@ -301,7 +303,7 @@ class Buffer:
     def abandon(self, reason: str) -> dict[Destination, int]:
         """Drop everything that is held, for this reason; returns how many events of which destination."""
         self.drain()
-        left = {destination: lane.held() for destination, lane in self._lanes.items()}
+        left = {destination: held for destination, lane in self._lanes.items() if (held := lane.held())}
         for lane in self._lanes.values():
             lane.settled = lane.accepted
         self._lanes.clear()
@@ -320,6 +322,10 @@ class Buffer:
         self._rejections.append((reason, destination, events))
 
     # -- what it looks like -------------------------------------------------------------------------------------------
+
+    def has_rejections(self) -> bool:
+        """Whether :meth:`rejections` would return any."""
+        return bool(self._rejections)
 
     def rejections(self) -> list[tuple[str, Destination, Sequence[Event]]]:
         """What was rejected since the last call: reasons, destinations, events."""

@@ -2,26 +2,29 @@
 
 PutLogEvents is the expensive one. botocore validates 10,000 events in Python and then serializes them: 62 ms a batch.
 The events here are encoded already, so the call is made with a stand-in event, and its body is replaced in botocore's
-documented ``before-call`` event; botocore still signs, resolves endpoints, uses proxies and reads the answer. A client
-that has no events (a test double, say) is called in the plain way.
+documented ``before-call`` event; botocore still signs, resolves endpoints, uses proxies and reads the answer. What is
+no genuine boto3 client (a test double, a wrapper, a patched method) is called in the plain way.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol, cast
 
 import boto3
+import botocore.client
 import botocore.config
 import botocore.credentials
 import botocore.exceptions
 import botocore.session
 
-from . import errors
+from . import errors, options
 from .compression import Compression
 from .delivery import PutResult
 from .event import Destination, Event
@@ -35,6 +38,13 @@ GZIP_LEVEL = 1
 
 _STAND_IN = {"timestamp": 0, "message": "-"}
 _EVENT_NAME = "before-call.cloudwatch-logs.PutLogEvents"
+#: Codes that credentials get which a new client may find renewed: in a file, in the environment, at an endpoint.
+_STALE_CREDENTIALS = frozenset(
+    (
+        *("NoCredentialsError", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId"),
+        *("InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException"),
+    )
+)
 
 Answer = Mapping[str, object]
 
@@ -79,6 +89,7 @@ class ClientSource:
     region_name: str | None = None
     endpoint_url: str | None = None
     role_arn: str | None = None
+    _pid: int = field(default_factory=os.getpid, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.boto3_client is None:
@@ -89,7 +100,7 @@ class ClientSource:
                                  f"effect, so give one of them, not {name}={value!r}")  # fmt: skip
 
     def make(self, *, attempts: int = 1) -> Boto3Client:
-        """The client; no network I/O.
+        """The client. Looking for credentials may take network I/O.
 
         Args:
             attempts: how often the client itself may try a request, when it is made here.
@@ -98,38 +109,39 @@ class ClientSource:
             Exception: what boto3 raises, for an unknown profile or when no region is configured.
         """
         given = self.boto3_client
-        if given is not None:
-            if hasattr(given, "put_log_events"):
-                return cast(Boto3Client, given)
-            return given()  # type: ignore[operator, unused-ignore]
+        if given is None:
+            return self._make(attempts)
+        is_client = hasattr(given, "put_log_events") and not isinstance(given, type)
+        client = cast(Boto3Client, given if is_client else cast(Callable[[], object], given)())
+        if self._pid != os.getpid() and isinstance(client, botocore.client.BaseClient):
+            client.close()  # its pooled connections may be the parent's; it opens its own
+        return client
+
+    def _make(self, attempts: int) -> Boto3Client:
         config = botocore.config.Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
             retries={"mode": "standard", "total_max_attempts": attempts},
             user_agent_extra="cloudwatch_handler",
         )
-        return cast(Boto3Client, self._session().client("logs", endpoint_url=self.endpoint_url, config=config))
-
-    def _session(self) -> boto3.session.Session:
         session = botocore.session.Session(profile=self.boto3_profile_name)
         if self.region_name is not None:
             session.set_config_variable("region", self.region_name)
-        if self.role_arn is None:
-            return boto3.session.Session(botocore_session=session)
-        source = boto3.session.Session(botocore_session=session)
-        fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-            client_creator=source._session.create_client,
-            source_credentials=source.get_credentials(),
-            role_arn=self.role_arn,
-            extra_args={"RoleSessionName": "cloudwatch_handler"},
-        )
-        assumed = botocore.session.Session(profile=self.boto3_profile_name)
-        if source.region_name is not None:
-            assumed.set_config_variable("region", source.region_name)
-        assumed._credentials = botocore.credentials.DeferredRefreshableCredentials(
-            method="assume-role", refresh_using=fetcher.fetch_credentials
-        )
-        return boto3.session.Session(botocore_session=assumed)
+        if self.role_arn is not None:
+            credentials = session.get_credentials()
+            if credentials is None:
+                raise botocore.exceptions.NoCredentialsError
+            role = botocore.credentials.AssumeRoleCredentialFetcher(
+                client_creator=partial(session.create_client, config=config),
+                source_credentials=credentials,
+                role_arn=self.role_arn,
+                extra_args={"RoleSessionName": "cloudwatch_handler"},
+            )
+            session._credentials = botocore.credentials.DeferredRefreshableCredentials(
+                method="assume-role", refresh_using=role.fetch_credentials
+            )
+        session = boto3.session.Session(botocore_session=session)
+        return cast(Boto3Client, session.client("logs", endpoint_url=self.endpoint_url, config=config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +159,23 @@ class _Body:
     current: ContextVar[tuple[bytes, bool] | None] = ContextVar("cloudwatch_handler_body", default=None)
 
     @classmethod
+    def can_be_put_in(cls, client: Boto3Client) -> bool:
+        """Whether this is a client whose calls reach botocore unchanged; if so, see to it that ``put_in`` is called."""
+        if not isinstance(client, botocore.client.BaseClient):
+            return False
+        for method in (client.put_log_events, client._make_api_call):
+            if getattr(method, "__module__", None) != botocore.client.__name__:  # patched, in a test for instance
+                return False
+        client.meta.events.register(_EVENT_NAME, cls.put_in, unique_id="cloudwatch_handler")
+        return True
+
+    @classmethod
     def put_in(cls, params: dict[str, object], **_: object) -> None:
         """Called by botocore between serialization and signature; other users' calls pass unchanged."""
         finished = cls.current.get()
         if finished is None:
             return
+        cls.current.set(None)  # a hook that calls PutLogEvents on its own is another user
         body, compressed = finished
         params["body"] = body
         if compressed:
@@ -168,6 +192,9 @@ class CloudWatchLogs:
         compression: ``"gzip"`` or None.
         entity: goes into every PutLogEvents, or None.
         group: what new groups are created with; None leaves it to the service.
+
+    Raises:
+        TypeError, ValueError: the service would not take the entity.
     """
 
     def __init__(
@@ -179,11 +206,10 @@ class CloudWatchLogs:
         group: GroupOptions | None = None,
     ) -> None:
         self._source = source
-        self._entity = entity
+        self._entity = options.entity("entity", entity)
         self._group = group or GroupOptions()
         self._compression = Compression(compression is not None)
         self._client: Boto3Client | None = None
-        self._has_events = False
 
     def put_log_events(self, destination: Destination, events: Sequence[Event], token: str | None) -> PutResult:
         """Send events that are legal as one batch.
@@ -201,13 +227,19 @@ class CloudWatchLogs:
             envelope["entity"] = self._entity
         head = json.dumps(envelope).encode()
         raw = b"".join((head[:-1], b',"logEvents":[', b",".join([event.fragment for event in events]), b"]}"))
+        if not _Body.can_be_put_in(self._connect("PutLogEvents")):
+            plain = [json.loads(event.fragment) for event in events]
+            answer = self._call("PutLogEvents", lambda client: client.put_log_events(**envelope, logEvents=plain))
+            return _put_result(answer, bytes_raw=len(raw), bytes_sent=len(raw))
         compressed = self._compression.on
         body = gzip.compress(raw, GZIP_LEVEL, mtime=0) if compressed else raw
+        reset = _Body.current.set((body, compressed))
         try:
-            answer = self._put(envelope, events, body, compressed)
+            answer = self._call("PutLogEvents", lambda client: client.put_log_events(**envelope, logEvents=[_STAND_IN]))
         except errors.ServiceError as error:
-            status = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
-            raise self._compression.failed(status, error) from error.__cause__
+            raise self._compression.failed(error) from error.__cause__
+        finally:
+            _Body.current.reset(reset)
         self._compression.succeeded()
         return _put_result(answer, bytes_raw=len(raw), bytes_sent=len(body))
 
@@ -226,7 +258,7 @@ class CloudWatchLogs:
             answer = self._call("DescribeLogStreams", lambda client: client.describe_log_streams(**parameters))
             requests += 1
             for stream in cast(Sequence[Mapping[str, str]], answer.get("logStreams", ())):
-                if stream["logStreamName"] == destination.log_stream_name:
+                if stream.get("logStreamName") == destination.log_stream_name:
                     return stream.get("uploadSequenceToken"), requests
             page_token = cast("str | None", answer.get("nextToken"))
             if not page_token or page_token == parameters.get("nextToken"):
@@ -255,49 +287,44 @@ class CloudWatchLogs:
         group, stream = destination
         self._call("CreateLogStream", lambda client: client.create_log_stream(logGroupName=group, logStreamName=stream))
 
-    def _put(self, envelope: dict[str, object], events: Sequence[Event], body: bytes, compressed: bool) -> Answer:
-        self._connect("PutLogEvents")
-        if not self._has_events:
-            plain = [json.loads(event.fragment) for event in events]
-            return self._call("PutLogEvents", lambda client: client.put_log_events(**envelope, logEvents=plain))
-        reset = _Body.current.set((body, compressed))
-        try:
-            return self._call("PutLogEvents", lambda client: client.put_log_events(**envelope, logEvents=[_STAND_IN]))
-        finally:
-            _Body.current.reset(reset)
-
     def _connect(self, operation: str) -> Boto3Client:
         if self._client is None:
             try:
-                client = self._source.make()
+                self._client = self._source.make()
             except Exception as error:
                 raise errors.Denied(operation, type(error).__name__, f"no boto3 client: {error}") from error
-            meta = getattr(client, "meta", None)
-            if isinstance(meta, botocore.client.ClientMeta):
-                self._has_events = True
-                meta.events.register(_EVENT_NAME, _Body.put_in, unique_id="cloudwatch_handler")
-            self._client = client
         return self._client
 
     def _call(self, operation: str, call: Callable[[Boto3Client], Answer]) -> Answer:
         client = self._connect(operation)
         try:
-            answer = call(client)
+            answer: object = call(client)
         except Exception as error:
-            raise translate(operation, error) from error
-        if self._has_events:
-            _check_origin(operation, answer)
+            meant = translate(operation, error)
+            if meant.code in _STALE_CREDENTIALS:
+                self._disconnect()
+            raise meant from error
+        if not isinstance(answer, Mapping):  # a double's
+            return {}
+        _check_origin(operation, answer)
         return answer
+
+    def _disconnect(self) -> None:
+        """Have the client made again for the next request."""
+        if self._source.boto3_client is None and isinstance(self._client, botocore.client.BaseClient):
+            self._client.close()
+        self._client = None
 
 
 def _check_origin(operation: str, answer: Answer) -> None:
     """A proxy's HTTP 200 parses as an empty answer; only the service's own counts."""
     metadata = cast(Mapping[str, object], answer.get("ResponseMetadata", {}))
-    headers = cast(Mapping[str, str], metadata.get("HTTPHeaders", {}))
-    if "RequestId" in metadata or headers.get("content-type", "").startswith("application/x-amz-json"):
+    headers = cast("Mapping[str, str] | None", metadata.get("HTTPHeaders"))
+    if headers is None or "RequestId" in metadata:  # no headers: a stub's
         return
     what = headers.get("content-type", "no content type")
-    raise errors.NotTheService(operation, "NotTheService", f"HTTP 200 with {what} and no x-amzn-RequestId")
+    if not what.startswith("application/x-amz-json"):
+        raise errors.NotTheService(operation, "NotTheService", f"HTTP 200 with {what} and no x-amzn-RequestId")
 
 
 def _put_result(answer: Answer, *, bytes_raw: int, bytes_sent: int) -> PutResult:

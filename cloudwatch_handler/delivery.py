@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from . import errors
-from .event import MAX_BATCH_SPAN_MS, MAX_EVENT_AGE_MS, MAX_EVENT_LEAD_MS, Batch, Destination, Event, by_timestamp
+from .event import MAX_EVENT_AGE_MS, MAX_EVENT_LEAD_MS, Batch, Destination, Event, by_timestamp
 from .ledger import DeliveryReport
 from .provision import Provisioner
 from .retry import RetryPolicy
@@ -82,6 +82,9 @@ class Stream:
         contested: True while other processes write to it too.
         calm: consecutive puts without anybody else's in between.
         answer_lost: the last put may have been carried out; it is repeated with the same token.
+        failures: attempts since the service last answered to the point. The back-off grows with them, not with those of
+            the batch: another batch at the head of the line is no reason to knock sooner.
+        created: it was created after the last put found it missing; if it is missing again, that has to wait.
     """
 
     token: str | None = None
@@ -89,6 +92,12 @@ class Stream:
     contested: bool = False
     calm: int = 0
     answer_lost: bool = False
+    failures: int = 0
+    created: bool = False
+
+    def answered(self) -> None:
+        """The service has said what became of the last put."""
+        self.answer_lost, self.failures, self.created = False, 0, False
 
 
 class Delivery:
@@ -133,9 +142,6 @@ class Delivery:
             return DeliveryReport(rejected=rejected, counts=counts)
         if len(good) < len(events):
             batch = batch.part(good)
-        if good[-1].timestamp - good[0].timestamp > MAX_BATCH_SPAN_MS:
-            end = bisect_right(good, good[0].timestamp + MAX_BATCH_SPAN_MS, key=by_timestamp)
-            return DeliveryReport(rejected=rejected, remaining=_cut(batch, good, end))
         if batch.first_attempt is None:
             batch.first_attempt = now
         elif batch.attempts:
@@ -147,7 +153,8 @@ class Delivery:
             result = self._service.put_log_events(batch.destination, good, token)
         except errors.ServiceError as error:
             return self._failed(batch, good, stream, error, rejected, counts, now)
-        stream.token, stream.described, stream.answer_lost = result.next_token, True, False
+        stream.answered()
+        stream.token, stream.described = result.next_token, True
         counts.update(batches=1, bytes_raw=result.bytes_raw, bytes_sent=result.bytes_sent)
         accepted, refused = _split_rejected(good, result)
         unfinished = self._provisioner.finish(batch.destination.log_group_name)
@@ -201,8 +208,8 @@ class Delivery:
             return stream.token
         else:
             counts["describe_requests"] += requests
-        if stream.contested and token == stream.token and stream.described:
-            stream.calm += 1
+        if stream.contested:
+            stream.calm = stream.calm + 1 if stream.described and token == stream.token else 0
             stream.contested = stream.calm < CALM_PUTS
         stream.token, stream.described = token, True
         return token
@@ -222,37 +229,49 @@ class Delivery:
         """What an error means for the batch."""
         again = DeliveryReport(rejected=rejected, remaining=(batch,), counts=counts)
         if isinstance(error, errors.AlreadyAccepted):
+            stream.answered()
             stream.token, stream.described = error.expected_token, error.expected_token is not None
-            stream.answer_lost = False
             counts.update(already_accepted=len(events), batches=1)
             return DeliveryReport(len(events), rejected, counts=counts)
         if isinstance(error, errors.CompressionRefused):
             return again
         if isinstance(error, errors.InvalidRequest) and error.operation == "PutLogEvents":
+            stream.answered()
             if len(events) == 1:
                 return DeliveryReport(0, _merge(rejected, {"invalid": events}), counts=counts, error=error)
-            return replace(again, remaining=_cut(batch, events, len(events) // 2))
+            middle = len(events) // 2
+            return replace(again, remaining=(batch.part(events[:middle]), batch.part(events[middle:])))
         if isinstance(error, errors.WriterRace):
             if batch.races < RACE_RETRIES and self._mode != "none":
                 self._lost_race(batch, stream, error, counts)
                 return replace(again, delay=RACE_DELAY)
             counts["unrecovered_writer_race_retries"] += 1
             batch.races, stream.described = 0, False
+        batch.attempts += 1
         if isinstance(error, errors.NotFound):
             problem = self._provisioner.create(batch.destination)
-            stream.token, stream.described, stream.answer_lost = None, problem is None, False
-            if problem is None and batch.attempts == 0:
-                batch.attempts = 1
+            stream.token, stream.described, stream.answer_lost = None, True, False
+            if problem is None and not stream.created:
+                stream.created = True
                 return again
             error = problem or error
-        counts["throttled_requests"] += isinstance(error, errors.Throttled)
+        if isinstance(error, errors.Throttled):
+            counts["throttled_requests"] += 1
         stream.answer_lost = stream.answer_lost or error.may_be_stored
-        batch.attempts += 1
-        give_up = self._retry.give_up_after
-        if give_up is not None and batch.first_attempt is not None and now - batch.first_attempt >= give_up:
-            dropped = {"retries_exhausted": len(events)}
-            return DeliveryReport(0, rejected, dropped, counts=counts, error=error)
-        return replace(again, delay=self._retry.delay(batch.attempts) * self._jitter(), error=error)
+        stream.failures += 1
+        return self._rest(again, batch, error, self._retry.delay(stream.failures) * self._jitter(), now)
+
+    def _rest(
+        self, again: DeliveryReport, batch: Batch, error: errors.ServiceError, delay: float, now: float
+    ) -> DeliveryReport:
+        """The report on a batch that waits for its next attempt, or is given up, having had its time."""
+        if self._retry.give_up_after is not None and batch.first_attempt is not None:
+            left = self._retry.give_up_after - (now - batch.first_attempt)
+            if left <= 0:
+                dropped = {"retries_exhausted": len(batch)}
+                return replace(again, dropped=dropped, remaining=(), delay=delay, error=error)
+            delay = min(delay, left)
+        return replace(again, delay=delay, error=error)
 
     def _lost_race(self, batch: Batch, stream: Stream, error: errors.WriterRace, counts: Counter[str]) -> None:
         batch.races += 1
@@ -263,18 +282,14 @@ class Delivery:
         stream.contested, stream.calm, stream.answer_lost = self._mode == "auto", 0, False
 
 
-def _cut(batch: Batch, events: Sequence[Event], index: int) -> tuple[Batch, Batch]:
-    return batch.part(events[:index]), batch.part(events[index:])
-
-
 def _split_rejected(events: Sequence[Event], result: PutResult) -> tuple[int, dict[str, Sequence[Event]]]:
     """How many events were stored, and the others by reason, each in one: an event can be too old and expired."""
     start = 0
     rejected: dict[str, Sequence[Event]] = {}
     for reason, end in (("too_old", result.too_old_end), ("expired", result.expired_end)):
-        if end > start:
-            rejected[reason] = events[start:end]
-            start = min(end, len(events))
+        if part := events[start:end]:
+            rejected[reason] = part
+            start += len(part)
     end = len(events) if result.too_new_start is None else max(start, result.too_new_start)
     if end < len(events):
         rejected["too_new"] = events[end:]

@@ -6,7 +6,7 @@
     ├── Throttled            slow down
     ├── Unavailable          not there now: refused, DNS, 5xx, reset, time-out
     │   └── NotTheService    HTTP 200 from something else (a proxy, a captive portal)
-    ├── Denied               credentials or permissions; may heal
+    ├── Denied               credentials, permissions or configuration; may heal
     ├── NotFound             the group or the stream is missing
     ├── AlreadyExists        somebody else created it first
     ├── InvalidRequest       these bytes are wrong: never send them again
@@ -14,7 +14,7 @@
     ├── WriterRace           the upload token was not the stream's current one
     └── AlreadyAccepted      the service has this very batch
 
-Every exception of boto3 and botocore becomes one of these in :mod:`cloudwatch_handler.client`, and nowhere else. The
+Every exception of boto3 and botocore becomes one of these in :mod:`cloudwatch_handler.translate`, and nowhere else. The
 classes follow the table "Errors on the way" of the documentation: what an error *means* for the batch, not what it is
 called.
 """
@@ -30,10 +30,11 @@ class ServiceError(Exception):
         code: the service's error code, or the name of the client-side exception.
         may_be_stored: True when the request may have been carried out although no answer came, so that sending the
             batch again can store it twice.
+        status: HTTP status of the error answer; None when there was no answer.
     """
 
     phrase = "failed"
-    may_be_stored = False
+    status: int | None = None
 
     def __init__(self, operation: str, code: str, detail: str = "", *, may_be_stored: bool = False) -> None:
         super().__init__(operation, code, detail)
@@ -66,7 +67,7 @@ class NotTheService(Unavailable):
 
 
 class Denied(ServiceError):
-    """Credentials or permissions are missing; they may come."""
+    """Credentials, permissions or configuration are missing; they may come."""
 
     phrase = "was not permitted"
 

@@ -206,6 +206,9 @@ class Batch:
         for where, timestamp, event_size, fragment in events[start : start + room]:
             if where is not destination and where != destination:
                 break
+            if size + event_size > max_size:
+                self.full = True
+                break
             if timestamp < earliest:
                 if latest - timestamp > MAX_BATCH_SPAN_MS:
                     self.full = True
@@ -216,9 +219,6 @@ class Batch:
                     self.full = True
                     break
                 latest = timestamp
-            if size + event_size > max_size:
-                self.full = True
-                break
             size += event_size
             memory += len(fragment) + EVENT_MEMORY
             end += 1
@@ -245,7 +245,10 @@ class Batch:
     def part(self, events: Sequence[Event]) -> Batch:
         """A sealed batch of some of this one's events, that has been tried as often as this one."""
         part = Batch(self.destination, arrival=self.arrival, max_count=self.max_count, max_size=self.max_size)
-        part.extend(events)
+        # Without the checks of extend: what is legal together is legal apart, and no event may get lost here.
+        part.events = deque(events)
+        part.size = sum(event.size for event in events)
+        part.memory = sum(event.memory for event in events)
         part.sealed = True
         part.attempts, part.first_attempt, part.races = self.attempts, self.first_attempt, self.races
         return part

@@ -7,7 +7,11 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Literal
+
+#: Levels of nesting beyond which an object that JSON has no form for is cut off.
+_DEEPEST = 100
 
 
 def serialize_default(value: object) -> str:
@@ -31,7 +35,7 @@ class CloudWatchFormatter(logging.Formatter):
         json_serialize_default: makes a JSON value of an object that :mod:`json` does not know; None means
             :func:`serialize_default`.
         add_log_record_attrs: names of record attributes to add to the JSON object. When it is not empty, a message
-            that is no mapping becomes ``{"msg": text, …}``. A record that lacks an attribute gets null.
+            that is no mapping becomes ``{"msg": text, …}``. A record that lacks an attribute gets null. None for none.
     """
 
     def __init__(
@@ -43,11 +47,11 @@ class CloudWatchFormatter(logging.Formatter):
         *,
         defaults: Mapping[str, object] | None = None,
         json_serialize_default: Callable[[object], object] | None = None,
-        add_log_record_attrs: Sequence[str] = (),
+        add_log_record_attrs: Sequence[str] | None = None,
     ) -> None:
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
         self.json_serialize_default = json_serialize_default or serialize_default
-        self.add_log_record_attrs = add_log_record_attrs
+        self.add_log_record_attrs = add_log_record_attrs or ()
         self._message_only = fmt is None
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,48 +62,61 @@ class CloudWatchFormatter(logging.Formatter):
         """
         message = record.msg
         if type(message) is not str and isinstance(message, Mapping):
-            return self._to_json({**message, **self._attributes(record), **self._traces(record)})
+            return self._to_json({**message, **self._attributes(record), **self._traces(record)}, of=message)
         if self.add_log_record_attrs:
             return self._to_json({"msg": record.getMessage(), **self._attributes(record), **self._traces(record)})
-        if self._message_only:
-            text = record.getMessage() if record.args else str(message)
-            if record.exc_info or record.exc_text or record.stack_info:
-                text = "\n".join([text, *map(str, self._traces(record).values())])
-            return text
+        if self._message_only and not (record.exc_info or record.exc_text or record.stack_info):
+            return record.getMessage()
         # logging.Formatter leaves its results in the record, where the next handler would find them.
-        return super().format(logging.makeLogRecord(record.__dict__))
+        return super().format(copy(record))
 
     def _attributes(self, record: logging.LogRecord) -> dict[object, object]:
         return {name: getattr(record, name, None) for name in self.add_log_record_attrs if name != "msg"}
 
     def _traces(self, record: logging.LogRecord) -> dict[object, object]:
         traces: dict[object, object] = {}
-        if record.exc_info and record.exc_info[0] is not None:
-            traces["exc_info"] = self.formatException(record.exc_info)
+        if record.exc_info:
+            if record.exc_info[0] is not None:  # else there was no exception to tell of
+                traces["exc_info"] = self.formatException(record.exc_info)
         elif record.exc_text:  # pickled by a QueueHandler: the text is all there is
             traces["exc_info"] = record.exc_text
         if record.stack_info:
             traces["stack_info"] = self.formatStack(record.stack_info)
         return traces
 
-    def _to_json(self, message: Mapping[object, object]) -> str:
+    def _to_json(self, message: Mapping[object, object], of: object = None) -> str:
+        """JSON of a message; ``of`` is the object that the application logged."""
         try:
             return json.dumps(message, default=self.json_serialize_default, allow_nan=False, ensure_ascii=False)
-        except (TypeError, ValueError, RecursionError):
-            return json.dumps(
-                _representable(message, ()), default=self.json_serialize_default, allow_nan=False, ensure_ascii=False
-            )
+        except Exception:  # no JSON, too deep, or what the default raises
+            plain = _representable(message, self.json_serialize_default, (id(of),))
+            return json.dumps(plain, allow_nan=False, ensure_ascii=False)
 
 
-def _representable(value: object, parents: tuple[int, ...]) -> object:
-    """A copy that JSON can express: odd keys and numbers as their text, a reference to a parent as ``"<circular>"``."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
-    if not isinstance(value, (Mapping, list, tuple)):
+def _representable(value: object, default: Callable[[object], object], parents: tuple[int, ...]) -> object:
+    """A copy that JSON can express.
+
+    Odd keys and numbers come as their text, a reference to a parent as ``"<circular>"``, what ``default`` cannot make
+    a value of as its ``repr``.
+    """
+    if value is None or isinstance(value, (str, int)):
         return value
-    if id(value) in parents or len(parents) > 100:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if id(value) in parents:
         return "<circular>"
+    if len(parents) > _DEEPEST:
+        return "<nested too deeply>"
     parents = (*parents, id(value))
     if isinstance(value, Mapping):
-        return {str(key): _representable(item, parents) for key, item in value.items()}
-    return [_representable(item, parents) for item in value]
+        return {
+            key if key is None or isinstance(key, (str, int)) else str(key): _representable(item, default, parents)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_representable(item, default, parents) for item in value]
+    try:
+        made = default(value)
+    except Exception:
+        return repr(value)
+    return _representable(made, default, parents)

@@ -27,6 +27,9 @@ _FORBIDDEN = {
     "log_stream_name": re.compile(r"[:*\x00-\x1f\x7f\ud800-\udfff]"),
 }
 
+#: What no group's name may start with.
+_RESERVED = "aws/"
+
 NameArgument = Literal["log_group_name", "log_stream_name"]
 Part = Callable[[logging.LogRecord], str]
 
@@ -62,15 +65,15 @@ class NameTemplate:
         self._argument = argument
         self._template = template
         self._parts = self._compile()
-        sample = "".join(part if isinstance(part, str) else part(_SAMPLE) for part in self._parts)
+        sample = self._join(_SAMPLE)
         if not sample:
             raise ValueError(f"{argument} must not be empty: {template!r} gives {sample!r}")
         if len(sample) > MAX_NAME_LENGTH:
             raise ValueError(
                 f"{argument} must have at most {MAX_NAME_LENGTH} characters: {template!r} gives {len(sample)}"
             )
-        if argument == "log_group_name" and sample.startswith("aws/"):
-            raise ValueError(f"{argument} must not start with 'aws/': {template!r} gives {sample!r}")
+        if argument == "log_group_name" and sample.startswith(_RESERVED):
+            raise ValueError(f"{argument} must not start with {_RESERVED!r}: {template!r} gives {sample!r}")
 
     @property
     def is_constant(self) -> bool:
@@ -79,11 +82,13 @@ class NameTemplate:
 
     def render(self, record: logging.LogRecord) -> str:
         """The name for a record: legal for the service, cut at 512 characters."""
-        name = "".join(part if isinstance(part, str) else part(record) for part in self._parts)
-        return self._legal(name)[:MAX_NAME_LENGTH] or "_"
+        name = _FORBIDDEN[self._argument].sub("_", self._join(record))
+        if name.startswith(_RESERVED) and self._argument == "log_group_name":  # a logger's name, say
+            name = name.replace("/", "_", 1)
+        return name[:MAX_NAME_LENGTH] or "_"
 
-    def _legal(self, text: str) -> str:
-        return _FORBIDDEN[self._argument].sub("_", text)
+    def _join(self, record: logging.LogRecord) -> str:
+        return "".join(part if isinstance(part, str) else part(record) for part in self._parts)
 
     def _compile(self) -> list[str | Part]:
         parts: list[str | Part] = []
@@ -91,26 +96,25 @@ class NameTemplate:
             fields = list(string.Formatter().parse(self._template))
         except ValueError as error:
             raise ValueError(f"{self._argument} is no valid template: {self._template!r} ({error})") from None
-        for literal, field, spec, _conversion in fields:
+        for literal, field, spec, conversion in fields:
             if literal:
-                parts.append(self._legal(literal))
+                parts.append(literal)
             if field is not None:
-                part = self._field(field, spec or "")
-                parts.append(self._legal(part) if isinstance(part, str) else part)
+                parts.append(self._field(f"{field}!{conversion}" if conversion else field, spec or ""))
         return parts
 
     def _field(self, field: str, spec: str) -> str | Part:
         if field == "strftime":
-            return lambda record: _utc(record.created).strftime(spec)
+            return lambda record: self._format(_utc(record.created), spec)
         if field == "logger_name":
-            return lambda record: format(record.name, spec)
+            return lambda record: self._format(record.name, spec)
         if field == "thread_name":
-            return lambda record: format(record.threadName or "", spec)
+            return lambda record: self._format(record.threadName or "", spec)
         if field == "process_id":
-            return format(os.getpid(), spec)
+            return self._format(os.getpid(), spec)
         if field in ("machine_name", "program_name", "uuid"):
             texts = {"machine_name": platform.node(), "program_name": program_name(), "uuid": str(uuid.uuid4())}
-            return format(texts[field], spec)
+            return self._format(texts[field], spec)
         variable = re.fullmatch(r"env\[(.+)\]", field)
         if variable is None:
             raise ValueError(
@@ -120,9 +124,18 @@ class NameTemplate:
         value = os.environ.get(variable[1])
         if not value:
             raise ValueError(
-                f"{self._argument} wants the environment variable {variable[1]!r}, which is not set: {self._template!r}"
+                f"{self._argument} wants the environment variable {variable[1]!r}, which is not set, or empty: "
+                f"{self._template!r}"
             )
-        return format(value, spec)
+        return self._format(value, spec)
+
+    def _format(self, value: object, spec: str) -> str:
+        try:
+            return format(value, spec)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._argument} has the wrong format {spec!r} in {self._template!r} ({error})"
+            ) from None
 
 
 class Naming:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import math
+import threading
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
 T = TypeVar("T")
+
+#: The two members of an entity: fewest and most entries, longest key, longest value (service model: Entity).
+_ENTITY = {"keyAttributes": (2, 4, 32, 512), "attributes": (0, 10, 256, 512)}
 
 
 def seconds(argument: str, value: float, *, positive: bool = False) -> float:
@@ -18,9 +22,9 @@ def seconds(argument: str, value: float, *, positive: bool = False) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+    if not 0 <= value <= threading.TIMEOUT_MAX or (positive and value == 0):
         rule = "more than 0" if positive else "at least 0"
-        raise ValueError(f"{argument} must be {rule} and finite, in seconds, not {value!r}")
+        raise ValueError(f"{argument} must be {rule} and at most {threading.TIMEOUT_MAX:,.0f} seconds, not {value!r}")
     return float(value)
 
 
@@ -63,14 +67,15 @@ def text(argument: str, value: str | None) -> str | None:
 
 
 def choice(argument: str, value: T, allowed: Collection[object]) -> T:
-    """One of a few values.
+    """One of a few values, in the type in which it is listed: 7 for 7.0.
 
     Raises:
         ValueError: it is not.
     """
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-    return value
+    for one in () if isinstance(value, bool) else allowed:
+        if one == value:
+            return one
+    raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
 
 
 def mapping(argument: str, value: Mapping[str, T] | None) -> dict[str, T] | None:
@@ -103,6 +108,42 @@ def tags(argument: str, value: Mapping[str, str] | None) -> dict[str, str] | Non
             raise TypeError(f"{argument} must have strings as values, not {tag!r} for {key!r}")
         if not 1 <= len(key) <= 128 or len(tag) > 256:
             raise ValueError(f"{argument} must have keys of 1 to 128 and values of at most 256 characters, not {key!r}")
+        if not all(map(_may_be_in_tag, key + tag)):
+            raise ValueError(f"{argument} must be of letters, digits, blanks and _.:/=+-@, not {key!r}: {tag!r}")
+    return checked
+
+
+def _may_be_in_tag(character: str) -> bool:
+    return character in "_.:/=+-@" or unicodedata.category(character)[0] in "LZN"
+
+
+def entity(argument: str, value: Mapping[str, object] | None) -> dict[str, dict[str, str]] | None:
+    """What PutLogEvents takes as ``entity``: ``{"keyAttributes": {…}, "attributes": {…}}``, or None.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    given = mapping(argument, value)
+    if given is None:
+        return None
+    checked: dict[str, dict[str, str]] = {}
+    for name, attributes in given.items():
+        if name not in _ENTITY:
+            raise ValueError(f"{argument} must have the members keyAttributes and attributes, not {name!r}")
+        if not isinstance(attributes, Mapping):
+            raise TypeError(f"{argument}: {name} must be a mapping, not {attributes!r}")
+        fewest, most, longest_key, longest_value = _ENTITY[name]
+        if not fewest <= len(attributes) <= most:
+            raise ValueError(f"{argument}: {name} must have {fewest} to {most} entries, not {len(attributes)}")
+        for key, content in attributes.items():
+            if not isinstance(key, str) or not isinstance(content, str):
+                raise TypeError(f"{argument}: {name} must have strings as keys and values, not {key!r}: {content!r}")
+            if not 1 <= len(key) <= longest_key or not 1 <= len(content) <= longest_value:
+                raise ValueError(
+                    f"{argument}: {name} must have keys of 1 to {longest_key} and values of 1 to {longest_value} "
+                    f"characters, not {key!r}: {content!r}"
+                )
+        checked[name] = dict(attributes)
     return checked
 
 
@@ -120,7 +161,7 @@ def function(argument: str, value: Callable[..., object] | str | None) -> Callab
     module, _, name = value.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{argument} must be the dotted path of a callable, not {value!r} ({error})") from None
     if not callable(found):
         raise ValueError(f"{argument} must be the dotted path of a callable; {value!r} is {found!r}")

@@ -66,6 +66,7 @@ class Provisioner:
     def _create_group(self, name: str) -> None:
         if not self._creates_group:
             self._require("CreateLogGroup", f"log group {name}", "create_log_group")
+        self._retention_of.pop(name, None)  # that was another group of this name
         try:
             self._service.create_log_group(name)
         except errors.AlreadyExists:

@@ -25,10 +25,14 @@ _BY_CODE: dict[str, type[errors.ServiceError]] = {
             *("SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken"),
             *("MissingAuthenticationTokenException", "ExpiredToken", "ExpiredTokenException", "RequestExpired"),
             *("OptInRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId", "TokenRefreshRequired"),
+            # An endpoint of something else, or one that lacks this operation.
+            *("UnknownOperationException", "UnknownOperation"),
         ),
         errors.Denied,
     ),
-    **dict.fromkeys(("ResourceNotFoundException",), errors.NotFound),
+    "ResourceNotFoundException": errors.NotFound,
+    "InvalidSequenceTokenException": errors.WriterRace,
+    "DataAlreadyAcceptedException": errors.AlreadyAccepted,
     **dict.fromkeys(("ResourceAlreadyExistsException", "OperationAbortedException"), errors.AlreadyExists),
     **dict.fromkeys(
         (
@@ -48,14 +52,15 @@ _BY_CODE: dict[str, type[errors.ServiceError]] = {
     ),
 }
 
-#: Raised before anything was sent.
-_NOT_SENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
-#: The credentials, or what the client is configured with, may still come right.
-_CREDENTIALS = (
-    *(boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.NoAuthTokenError),
-    *(boto.TokenRetrievalError, boto.SSOError, boto.MetadataRetrievalError, boto.ProfileNotFound),
-    *(boto.NoRegionError, boto.EndpointProviderError, boto.UnknownEndpointError, boto.RefreshWithMFAUnsupportedError),
+#: The calls by which botocore gets credentials, in the middle of one of ours.
+_CREDENTIAL_OPERATIONS = frozenset(
+    (
+        *("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetSessionToken"),
+        *("GetRoleCredentials", "CreateToken", "CreateOAuth2Token"),
+    )
 )
+#: The request was on its way, or answered, when these happened; what else botocore raises it raises before.
+_SENT = (boto.HTTPClientError, boto.IncompleteReadError, boto.ChecksumError, boto.FlexibleChecksumError)
 
 
 def translate(operation: str, error: Exception) -> errors.ServiceError:
@@ -70,12 +75,14 @@ def translate(operation: str, error: Exception) -> errors.ServiceError:
     if isinstance(error, boto.ClientError):
         return _from_answer(operation, error)
     name, text = type(error).__name__, str(error)
-    if isinstance(error, _CREDENTIALS):
-        return errors.Denied(operation, name, text)
+    if isinstance(error, boto.ConnectionError):  # refused, DNS, TLS, proxy: nothing was sent
+        return errors.Unavailable(operation, name, text)
     if isinstance(error, boto.ParamValidationError):
         return errors.InvalidRequest(operation, name, text)
-    if isinstance(error, _NOT_SENT):
-        return errors.Unavailable(operation, name, text)
+    if isinstance(error, boto.CapacityNotAvailableError):
+        return errors.Throttled(operation, name, text)
+    if isinstance(error, boto.BotoCoreError) and not isinstance(error, _SENT):
+        return errors.Denied(operation, name, text)  # credentials or configuration that botocore cannot work with
     # Read time-outs, resets, answers cut short, and all that nobody foresaw: the service may have seen the request.
     return errors.Unavailable(operation, name, text, may_be_stored=True)
 
@@ -86,24 +93,31 @@ def _from_answer(operation: str, error: boto.ClientError) -> errors.ServiceError
     code = str(answer.get("Error", {}).get("Code", "Unknown")).rpartition("#")[2]
     text = str(answer.get("Error", {}).get("Message", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in ("InvalidSequenceTokenException", "DataAlreadyAcceptedException"):
+    kind = _BY_CODE.get(code) or _by_status(status, from_service="RequestId" in answer.get("ResponseMetadata", {}))
+    meant: errors.ServiceError
+    if error.operation_name in _CREDENTIAL_OPERATIONS:
+        # Whatever is wrong with it, it is not our request, which was never sent.
+        kind = kind if kind in (errors.Throttled, errors.Unavailable) else errors.Denied
+        return kind(operation, code, f"{error.operation_name}: {text}")
+    if kind is errors.WriterRace or kind is errors.AlreadyAccepted:
         token = cast("str | None", answer.get("expectedSequenceToken")) or None
-        if code == "DataAlreadyAcceptedException":
-            return errors.AlreadyAccepted(operation, code, text, expected_token=token)
-        return errors.WriterRace(operation, code, text, expected_token=token)
-    kind = _BY_CODE.get(code)
-    if kind is errors.Denied or (kind is None and status in (401, 403)):
-        return errors.Denied(operation, code, text or f"logs:{operation} is not allowed")
-    if kind is None:
-        kind = _by_status(status, from_service="RequestId" in answer.get("ResponseMetadata", {}))
-    # A 5xx may come from something that stands between us and a service that has carried the request out.
-    return kind(operation, code, text, may_be_stored=kind is errors.Unavailable and status >= 500 and status != 503)
+        meant = kind(operation, code, text, expected_token=token)
+    elif kind is errors.Denied:
+        meant = errors.Denied(operation, code, text or f"logs:{operation} is not allowed")
+    else:
+        # A 5xx may come from something that stands between us and a service that has carried the request out.
+        stored = kind is errors.Unavailable and status >= 500 and status != 503
+        meant = kind(operation, code, text, may_be_stored=stored)
+    meant.status = status or None
+    return meant
 
 
 def _by_status(status: int, *, from_service: bool) -> type[errors.ServiceError]:
     """Only what the service itself calls wrong, or what is too large for whoever said so, is given up."""
     if status == 429:
         return errors.Throttled
+    if status in (401, 403):
+        return errors.Denied
     if status in (413, 415) or (status == 400 and from_service):
         return errors.InvalidRequest
     return errors.Unavailable
