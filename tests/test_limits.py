@@ -91,7 +91,7 @@ def test_a_batch_spans_no_more_than_a_day(
     """Exactly 24 hours are one batch, a millisecond more is two; in whatever order they were logged."""
     now = 1000 * int(time.time())
     for timestamp in (now, now - apart):
-        log.handle(logging.makeLogRecord({"msg": str(timestamp), "created": timestamp / 1000, "level": logging.INFO}))
+        log.handle(logging.makeLogRecord({"msg": str(timestamp), "created": timestamp / 1000, "levelno": logging.INFO}))
     flush(log)
     assert sorted(service.messages("g", "s")) == sorted([str(now), str(now - apart)])
     assert len(puts(service)) == batches
@@ -105,7 +105,11 @@ def test_events_go_out_in_order_of_time_and_equal_ones_as_they_came(
     now = 1000 * int(time.time())
     offsets = [5, 3, 3, 9, 1, 5, 3, 0]
     for number, offset in enumerate(offsets):
-        log.handle(logging.makeLogRecord({"msg": f"{offset}/{number}", "created": (now + offset) / 1000}))
+        log.handle(
+            logging.makeLogRecord(
+                {"msg": f"{offset}/{number}", "created": (now + offset) / 1000, "levelno": logging.INFO}
+            )
+        )
     flush(log)
     expected = sorted(enumerate(offsets), key=lambda pair: pair[1])
     assert service.messages("g", "s") == [f"{offset}/{number}" for number, offset in expected]
