@@ -19,12 +19,20 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 from .event import EVENT_MEMORY, Batch, Destination, Event
-from .ledger import DeliveryReport, Statistics
+from .ledger import DeliveryReport, Loss, Statistics
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
+
+#: What a lane and its batch cost in memory besides events, and how many lanes are not worth the counting.
+LANE_MEMORY = 2_200
+FREE_LANES = 100
+#: Destinations whose losses are remembered until the stream itself can be told.
+MAX_LOSSES = 1_000
+#: Events that were refused at the door wait for ``on_rejected`` in no more than this part of ``max_queue_size``.
+REFUSED_PART = 8
 
 
 class Lane:
@@ -80,9 +88,30 @@ class Lane:
             return self.not_before
         return max(self.not_before, first.arrival + send_interval)
 
+    def rests(self, now: float) -> bool:
+        """Whether the last attempt has failed, and the next is not due."""
+        return not self.under_way and self.not_before > now and self.batches[0].attempts > 0
+
     def held(self) -> int:
         """Events in this lane."""
         return sum(map(len, self.batches))
+
+
+class Disk(Protocol):
+    """What the buffer needs of a spool. An event with a receipt can be left there."""
+
+    @property
+    def diverting(self) -> bool:
+        """Whether events that are on disk must stay there, because older ones do."""
+
+    def leave(self, event: Event) -> bool:
+        """Take an event that leaves memory unsettled; False when it is not on disk.
+
+        From then on, ``diverting`` is true until all that waits there has been read.
+        """
+
+    def books(self) -> tuple[int, int]:
+        """How many events were accepted without passing through memory, and how many are on disk only."""
 
 
 #: What :meth:`Buffer.mark` returns: lanes, and how many events each must have settled.
@@ -99,6 +128,7 @@ class Buffer:
         max_queue_size: bytes of memory that may be held, the batch under way included.
         overflow: what gives way when that is not enough: the oldest events, or those that come (``"block"`` makes the
             caller wait before it comes here, and then gives way like ``"drop_newest"``).
+        disk: where events that have a receipt can stay instead of giving way; None: there is none.
     """
 
     def __init__(
@@ -109,18 +139,22 @@ class Buffer:
         max_batch_size: int,
         max_queue_size: int,
         overflow: Overflow,
+        disk: Disk | None = None,
     ) -> None:
         self._send_interval = send_interval
         self._max_batch_count = max_batch_count
         self._max_batch_size = max_batch_size
         self._max_queue_size = max_queue_size
         self._drops_oldest = overflow == "drop_oldest"
+        self._disk = disk
+        self._released: list[int] = []
         #: Accepted, and not yet in a lane. Any thread may append, at any point.
         self.intake: list[Event] = []
         #: Monotonic time at which the first of those came; whoever appends to the empty intake sets it.
         self.intake_since = 0.0
         self._lanes: dict[Destination, Lane] = {}
-        self._memory = 0  # of the lanes; the intake is short
+        self._memory = 0  # of the events in lanes; the intake is short
+        self._refused_memory = 0
         self._accepted = 0  # into the lanes
         self._delivered = 0
         self._rejected: Counter[str] = Counter()
@@ -131,14 +165,22 @@ class Buffer:
         self.last_error: str | None = None
         self._last_error_time: float | None = None
         self._untold_drops: Counter[str] = Counter()
+        self._losses: dict[Destination, Loss] = {}
         self._rejections: list[tuple[str, Destination, Sequence[Event]]] = []
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
     def refuse(self, event: Event, reason: str) -> None:
-        """Accept an event only to reject it: the service would, so it is not sent."""
+        """Accept an event only to reject it: the service would, so it is not sent.
+
+        Where too many such wait to be told of, since the thread that tells is in a call that hangs, it is only counted.
+        """
         self._accepted += 1
-        self._reject(reason, event.destination, [event])
+        self._refused_memory += event.memory
+        if self._refused_memory <= max(event.memory, self._max_queue_size // REFUSED_PART):
+            self._reject(reason, event.destination, [event])
+        else:
+            self._rejected[reason] += 1
 
     def drain(self) -> bool:
         """Move what is in the intake into the lanes, within the bound; True when a batch is full."""
@@ -148,9 +190,14 @@ class Buffer:
             return False
         count = len(arrived)
         memory = sum([len(event[3]) for event in arrived]) + count * EVENT_MEMORY
-        if self._memory + memory > self._max_queue_size:
-            arrived = self._newest_that_fit(arrived) if self._drops_oldest else self._first_that_fit(arrived)
-            self._drop("overflow", count - len(arrived))
+        if self._disk is not None:
+            arrived = self._leave_on_disk(self._disk, arrived)
+            memory = sum([event.memory for event in arrived])
+        if memory > self.room():
+            fitting = self._newest_that_fit(arrived) if self._drops_oldest else self._first_that_fit(arrived)
+            kept = set(map(id, fitting))
+            self._give_way([event for event in arrived if id(event) not in kept])
+            arrived = fitting
         full = self._place(arrived)
         self._accepted += count
         del intake[:count]
@@ -177,19 +224,54 @@ class Buffer:
             full = full or batch.full
         return full
 
+    def _leave_on_disk(self, disk: Disk, events: list[Event]) -> list[Event]:
+        """From the first event that does not fit on, those on disk stay there only; the others are returned."""
+        room = 0 if disk.diverting else self.room()
+        for number, event in enumerate(events):
+            room -= event.memory
+            if room < 0 and event.receipt is not None:
+                return [*events[:number], *[event for event in events[number:] if not disk.leave(event)]]
+        return events
+
+    def restore(self, events: Sequence[Event], *, new: int) -> bool:
+        """Take events that were read back from disk, ``new`` of which this ledger does not know yet; all or none.
+
+        Returns:
+            False when the room has gone that there was.
+        """
+        if self._memory and sum([event.memory for event in events]) > self.room():
+            return False
+        self._place(events)
+        self._accepted += new
+        self._high_water_mark = max(self._high_water_mark, self._memory)
+        return True
+
     def _new_batch(self, destination: Destination) -> Batch:
         return Batch(
             destination, arrival=self.intake_since, max_count=self._max_batch_count, max_size=self._max_batch_size
         )
 
-    def has_room(self, memory: int) -> bool:
-        """Whether an event of so many bytes would fit now."""
-        return self._memory + memory <= self._max_queue_size
+    def room(self) -> int:
+        """Bytes of memory that are free."""
+        return self._limit() - self._memory
+
+    def _limit(self) -> int:
+        """Bytes of memory that events may take up, so many lanes being there."""
+        return self._max_queue_size - max(0, len(self._lanes) - FREE_LANES) * LANE_MEMORY
+
+    def room_to_restore(self, least: int) -> int:
+        """Bytes for which events may be read back from disk now; 0 until enough is free to make it worth the while.
+
+        Args:
+            least: bytes that are needed.
+        """
+        room = self.room()
+        return max(room // 2, least) if not self._memory or room >= max(self._max_queue_size // 4, least) else 0
 
     def _first_that_fit(self, events: Sequence[Event]) -> list[Event]:
         """Those of the events for which there is room, the earlier before the later."""
         fitting = []
-        room = self._max_queue_size - self._memory
+        room = self.room()
         for event in events:
             if (memory := event.memory) <= room:
                 room -= memory
@@ -202,7 +284,7 @@ class Buffer:
         What is under way does not give way. For an event that does not fit even so, no other is dropped.
         """
         lanes = self._lanes.values()
-        most = room = self._max_queue_size - sum([lane.batches[0].memory for lane in lanes if lane.under_way])
+        most = room = self._limit() - sum([lane.batches[0].memory for lane in lanes if lane.under_way])
         fitting: list[Event] = []
         for event in reversed(events):
             if (memory := event.memory) > most:
@@ -223,17 +305,20 @@ class Buffer:
             if (batch := lane.waiting()) is not None
         ]
         heapify(heads)
-        while heads and self._memory + needed > self._max_queue_size:
+        while heads and needed > self.room():
             _, number, lane = heads[0]
             batch = lane.waiting()
             assert batch is not None
-            self._memory -= batch.drop_first().memory
-            self._drop("overflow")
+            event = batch.drop_first()
+            self._memory -= event.memory
+            self._give_way([event])
             if not batch:
                 lane.replace(batch, ())
                 batch = lane.waiting()
             if batch is None:
                 heappop(heads)
+                if not lane.batches and not lane.not_before:
+                    del self._lanes[lane.destination]
             else:
                 heapreplace(heads, (batch.events[0].timestamp, number, lane))
 
@@ -285,9 +370,13 @@ class Buffer:
         lane.under_way = False
         lane.not_before = now + report.delay
         lane.replace(batch, report.remaining)
+        if self._disk is not None and report.remaining != (batch,):
+            remaining = {event.receipt for part in report.remaining for event in part.events}
+            receipts = [event.receipt for event in batch.events]
+            self._released.extend([it for it in receipts if it is not None and it not in remaining])
         self._delivered += report.delivered
-        for reason, count in report.dropped.items():
-            self._drop(reason, count)
+        for reason, given_up in report.dropped.items():
+            self._drop(reason, given_up)
         for reason, events in report.rejected.items():
             self._reject(reason, batch.destination, events)
         # Lanes take turns: the one just served goes to the end of the line of equals. An empty one costs nothing,
@@ -301,21 +390,47 @@ class Buffer:
         self.last_error, self._last_error_time = text, wall
 
     def abandon(self, reason: str) -> dict[Destination, int]:
-        """Drop everything that is held, for this reason; returns how many events of which destination."""
+        """Leave everything that is held on disk, or drop it for this reason; returns how many of which were dropped."""
         self.drain()
-        left = {destination: held for destination, lane in self._lanes.items() if (held := lane.held())}
+        left: dict[Destination, int] = {}
         for lane in self._lanes.values():
+            held = [event for batch in lane.batches for event in batch.events]
+            lost = held if self._disk is None else [event for event in held if not self._disk.leave(event)]
+            if lost:
+                left[lane.destination] = len(lost)
+                self._dropped[reason] += len(lost)
+                self._lose(reason, lost)
             lane.settled = lane.accepted
         self._lanes.clear()
         self._memory = 0
-        if left:
-            self._dropped[reason] += sum(left.values())
         return left
 
-    def _drop(self, reason: str, count: int = 1) -> None:
-        if count:
-            self._dropped[reason] += count
-            self._untold_drops[reason] += count
+    def released(self) -> list[int]:
+        """What need not be on disk any more, since the last call."""
+        released, self._released = self._released, []
+        return released
+
+    def _give_way(self, events: Sequence[Event]) -> None:
+        """There is no room in memory for these: those that are on disk stay there, the others are lost."""
+        self._drop("overflow", [event for event in events if self._disk is None or not self._disk.leave(event)])
+
+    def _drop(self, reason: str, events: Sequence[Event]) -> None:
+        if events:
+            self._dropped[reason] += len(events)
+            self._untold_drops[reason] += len(events)
+            self._lose(reason, events)
+
+    def _lose(self, reason: str, events: Sequence[Event]) -> None:
+        by_destination: dict[Destination, list[Event]] = {}
+        for event in events:
+            by_destination.setdefault(event.destination, []).append(event)
+        for destination, lost in by_destination.items():
+            loss = Loss.of(reason, lost)
+            known = self._losses.get(destination)
+            if known is not None:
+                self._losses[destination] = known + loss
+            elif len(self._losses) < MAX_LOSSES:
+                self._losses[destination] = loss
 
     def _reject(self, reason: str, destination: Destination, events: Sequence[Event]) -> None:
         self._rejected[reason] += len(events)
@@ -330,7 +445,13 @@ class Buffer:
     def rejections(self) -> list[tuple[str, Destination, Sequence[Event]]]:
         """What was rejected since the last call: reasons, destinations, events."""
         rejections, self._rejections = self._rejections, []
+        self._refused_memory = 0
         return rejections
+
+    def losses(self) -> dict[Destination, Loss]:
+        """What was dropped since the last call, to be told in the stream itself."""
+        losses, self._losses = self._losses, {}
+        return losses
 
     def drops(self) -> Mapping[str, int]:
         """How many events were dropped since the last call, by reason; not what was abandoned."""
@@ -354,6 +475,19 @@ class Buffer:
         """Whether everything that was accepted before the mark has settled."""
         return all(lane.settled >= count for lane, count in mark)
 
+    @staticmethod
+    def is_on_disk(mark: Mark) -> bool:
+        """Whether everything that was accepted before the mark has settled, or is on disk."""
+        return all(
+            lane.settled >= count or all(event.receipt is not None for batch in lane.batches for event in batch.events)
+            for lane, count in mark
+        )
+
+    def rests(self, *, now: float) -> bool:
+        """Whether events are held, and the service has refused each stream's: there is nothing to be tried now."""
+        lanes = [lane for lane in self._lanes.values() if lane.batches]
+        return bool(lanes) and all(lane.rests(now) for lane in lanes)
+
     def pending(self) -> int:
         """Events held, the batch under way included."""
         return len(self.intake) + sum(lane.held() for lane in self._lanes.values())
@@ -362,11 +496,13 @@ class Buffer:
         """A snapshot of the ledger."""
         self.drain()
         waiting = len(self.intake)  # read once: another thread may be putting
+        past_memory, spooled = (0, 0) if self._disk is None else self._disk.books()
         return Statistics(
-            accepted=self._accepted + waiting,
+            accepted=self._accepted + waiting + past_memory,
             delivered=self._delivered,
             rejected=sum(self._rejected.values()),
             dropped=sum(self._dropped.values()),
+            spooled=spooled,
             pending=waiting + sum(lane.held() for lane in self._lanes.values()),
             rejected_by_reason=MappingProxyType(dict(self._rejected)),
             dropped_by_reason=MappingProxyType(dict(self._dropped)),

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from . import errors
-from .event import MAX_EVENT_AGE_MS, MAX_EVENT_LEAD_MS, Batch, Destination, Event, by_timestamp
-from .ledger import DeliveryReport
+from .event import MAX_EVENT_AGE_MS, MAX_EVENT_LEAD_MS, Batch, Destination, Event, by_timestamp, encode
+from .ledger import DeliveryReport, Loss
 from .provision import Provisioner
 from .retry import RetryPolicy
 
@@ -85,6 +85,9 @@ class Stream:
         failures: attempts since the service last answered to the point. The back-off grows with them, not with those of
             the batch: another batch at the head of the line is no reason to knock sooner.
         created: it was created after the last put found it missing; if it is missing again, that has to wait.
+        telling: the loss that the next batch tells of, until it is delivered.
+        tells_apart: whether it is told in a request of its own, since one with a batch was refused.
+        loss: what was lost since that was put in words.
     """
 
     token: str | None = None
@@ -94,10 +97,17 @@ class Stream:
     answer_lost: bool = False
     failures: int = 0
     created: bool = False
+    loss: Loss | None = None
+    telling: Loss | None = None
+    tells_apart: bool = False
 
     def answered(self) -> None:
         """The service has said what became of the last put."""
         self.answer_lost, self.failures, self.created = False, 0, False
+
+    def told(self) -> None:
+        """The notice of a loss is in the stream, or never will be."""
+        self.telling, self.tells_apart = None, False
 
 
 class Delivery:
@@ -109,6 +119,7 @@ class Delivery:
         retry: how long to wait after a failure.
         provisioner: creates what is missing.
         jitter: returns a random number in [0, 1).
+        loss_notice: whether a loss is told in the stream. The notice is no event of the ledger.
     """
 
     def __init__(
@@ -119,12 +130,14 @@ class Delivery:
         retry: RetryPolicy,
         provisioner: Provisioner,
         jitter: Callable[[], float],
+        loss_notice: bool = True,
     ) -> None:
         self._service = service
         self._mode = sequence_token
         self._retry = retry
         self._provisioner = provisioner
         self._jitter = jitter
+        self._loss_notice = loss_notice
         self._streams: OrderedDict[Destination, Stream] = OrderedDict()
 
     def attempt(self, batch: Batch, *, now: float, wall: float) -> DeliveryReport:
@@ -147,18 +160,42 @@ class Delivery:
         elif batch.attempts:
             counts["retries"] += 1
         stream = self._stream(batch.destination)
+        notice = self._notice(stream, batch.destination, good[0].timestamp)
+        # The notice goes with the batch if there is room for it, and ahead of it otherwise.
+        apart = notice is not None and (stream.tells_apart or not batch.admits(notice))
+        sent = good if notice is None else [notice] if apart else [notice, *good]
         try:
             token = self._token(batch.destination, stream, counts)
             counts["put_requests"] += 1
-            result = self._service.put_log_events(batch.destination, good, token)
+            result = self._service.put_log_events(batch.destination, sent, token)
         except errors.ServiceError as error:
-            return self._failed(batch, good, stream, error, rejected, counts, now)
+            return self._failed(batch, [] if apart else good, stream, error, rejected, counts, now)
         stream.answered()
-        stream.token, stream.described = result.next_token, True
+        stream.token = result.next_token
         counts.update(batches=1, bytes_raw=result.bytes_raw, bytes_sent=result.bytes_sent)
-        accepted, refused = _split_rejected(good, result)
         unfinished = self._provisioner.finish(batch.destination.log_group_name)
+        refused = _split_rejected(sent, result)
+        if notice is not None:
+            if apart or not any(notice in part for part in refused.values()):
+                stream.told()
+            if apart:
+                return DeliveryReport(rejected=rejected, remaining=(batch,), counts=counts, error=unfinished)
+            refused = {reason: kept for reason, part in refused.items() if (kept := [*filter(notice.__ne__, part)])}
+        accepted = len(good) - sum(map(len, refused.values()))
         return DeliveryReport(accepted, _merge(rejected, refused), counts=counts, error=unfinished)
+
+    def lose(self, destination: Destination, loss: Loss) -> None:
+        """Events of this destination were dropped: the next batch that is delivered there begins by saying so."""
+        if self._loss_notice:
+            stream = self._stream(destination)
+            stream.loss = loss if stream.loss is None else stream.loss + loss
+
+    def _notice(self, stream: Stream, destination: Destination, timestamp: int) -> Event | None:
+        """The event that tells of all losses; as long as an answer is lost, the same again, whatever else gets lost."""
+        if stream.loss is not None and (stream.telling is None or not stream.answer_lost):
+            stream.telling = stream.loss if stream.telling is None else stream.telling + stream.loss
+            stream.loss = None
+        return None if stream.telling is None else encode(destination, timestamp, str(stream.telling))
 
     def _within_window(
         self, destination: Destination, events: Sequence[Event], now_ms: int
@@ -226,17 +263,24 @@ class Delivery:
         counts: Counter[str],
         now: float,
     ) -> DeliveryReport:
-        """What an error means for the batch."""
+        """What an error means for the batch, of which these events were sent: all that are good, or none yet."""
         again = DeliveryReport(rejected=rejected, remaining=(batch,), counts=counts)
         if isinstance(error, errors.AlreadyAccepted):
             stream.answered()
+            stream.told()
             stream.token, stream.described = error.expected_token, error.expected_token is not None
             counts.update(already_accepted=len(events), batches=1)
-            return DeliveryReport(len(events), rejected, counts=counts)
+            return DeliveryReport(len(events), rejected, counts=counts) if events else again
         if isinstance(error, errors.CompressionRefused):
             return again
         if isinstance(error, errors.InvalidRequest) and error.operation == "PutLogEvents":
             stream.answered()
+            if stream.telling is not None:  # which of both is at fault will show
+                if stream.tells_apart or not events:
+                    stream.told()
+                else:
+                    stream.tells_apart = True
+                return again
             if len(events) == 1:
                 return DeliveryReport(0, _merge(rejected, {"invalid": events}), counts=counts, error=error)
             middle = len(events) // 2
@@ -250,7 +294,7 @@ class Delivery:
         batch.attempts += 1
         if isinstance(error, errors.NotFound):
             problem = self._provisioner.create(batch.destination)
-            stream.token, stream.described, stream.answer_lost = None, True, False
+            stream.token = None
             if problem is None and not stream.created:
                 stream.created = True
                 return again
@@ -268,7 +312,7 @@ class Delivery:
         if self._retry.give_up_after is not None and batch.first_attempt is not None:
             left = self._retry.give_up_after - (now - batch.first_attempt)
             if left <= 0:
-                dropped = {"retries_exhausted": len(batch)}
+                dropped = {"retries_exhausted": tuple(batch.events)}
                 return replace(again, dropped=dropped, remaining=(), delay=delay, error=error)
             delay = min(delay, left)
         return replace(again, delay=delay, error=error)
@@ -279,11 +323,11 @@ class Delivery:
         # In "cached" and "auto" the next attempt describes, because nothing is known now; if that is not permitted,
         # the token that the error names is the best there is.
         stream.token, stream.described = error.expected_token, False
-        stream.contested, stream.calm, stream.answer_lost = self._mode == "auto", 0, False
+        stream.contested, stream.answer_lost = self._mode == "auto", False
 
 
-def _split_rejected(events: Sequence[Event], result: PutResult) -> tuple[int, dict[str, Sequence[Event]]]:
-    """How many events were stored, and the others by reason, each in one: an event can be too old and expired."""
+def _split_rejected(events: Sequence[Event], result: PutResult) -> dict[str, Sequence[Event]]:
+    """The events that were not stored, by reason, each in one: an event can be too old and expired."""
     start = 0
     rejected: dict[str, Sequence[Event]] = {}
     for reason, end in (("too_old", result.too_old_end), ("expired", result.expired_end)):
@@ -293,7 +337,7 @@ def _split_rejected(events: Sequence[Event], result: PutResult) -> tuple[int, di
     end = len(events) if result.too_new_start is None else max(start, result.too_new_start)
     if end < len(events):
         rejected["too_new"] = events[end:]
-    return len(events) - sum(map(len, rejected.values())), rejected
+    return rejected
 
 
 def _merge(ours: dict[str, Sequence[Event]], theirs: dict[str, Sequence[Event]]) -> dict[str, Sequence[Event]]:

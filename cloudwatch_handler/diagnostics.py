@@ -116,6 +116,10 @@ class Diagnostics:
             _say("%s", text(counted))
             counted.clear()
 
+    def say(self, line: str) -> None:
+        """Pass on something that says itself once for each change of state."""
+        _say("%s", line)
+
     def bug(self, error: BaseException) -> None:
         """An exception that should not have been; said once for each kind."""
         kind = f"{type(error).__name__}: {error}"
@@ -138,7 +142,8 @@ def say_left(left: Mapping[Destination, int], last_error: str | None) -> None:
 def _say(text: str, *values: object, level: int = logging.WARNING, error: BaseException | None = None) -> None:
     """Log a line; where nothing but CloudWatchHandlers would get it, which do not take it, tell stderr."""
     if _has_readers():
-        logger.log(level, text, *values, exc_info=error)
+        with suppress(Exception):  # of other handlers, where logging's last resort is a stderr that is closed, say
+            logger.log(level, text, *values, exc_info=error)
     elif logger.isEnabledFor(level):
         _to_stderr(text % values)
 

@@ -65,18 +65,24 @@ class Event(NamedTuple):
         timestamp: milliseconds since the epoch.
         size: bytes as the service counts them: UTF-8 length of the message + EVENT_OVERHEAD.
         fragment: ``{"timestamp":…,"message":…}`` as it stands in the request body.
+        receipt: the spool's, which names its place on disk; None when it is in memory only.
     """
 
     destination: Destination
     timestamp: int
     size: int
     fragment: bytes
+    receipt: int | None = None
 
     @property
     def message(self) -> str:
         """The text, decoded from the fragment again."""
         text: str = json.loads(self.fragment)["message"]
         return text
+
+    def with_receipt(self, receipt: int) -> Event:
+        """The same event, on disk."""
+        return _new_tuple(Event, (*self[:4], receipt))
 
     @property
     def memory(self) -> int:
@@ -106,7 +112,7 @@ def encode(destination: Destination, timestamp: int, text: str) -> Event:
             size = len(text.encode())
     fragment = f'{{"timestamp":{timestamp},"message":{encode_basestring(text)}}}'.encode()
     # What Event(…) does, without its Python-level constructor.
-    return _new_tuple(Event, (destination, timestamp, size + EVENT_OVERHEAD, fragment))
+    return _new_tuple(Event, (destination, timestamp, size + EVENT_OVERHEAD, fragment, None))
 
 
 def fit(event: Event, limit: int, oversize: Oversize) -> list[Event]:
@@ -203,7 +209,7 @@ class Batch:
         if not self.events and start < len(events):
             earliest = latest = events[start].timestamp
         end = start
-        for where, timestamp, event_size, fragment in events[start : start + room]:
+        for where, timestamp, event_size, fragment, _ in events[start : start + room]:
             if where is not destination and where != destination:
                 break
             if size + event_size > max_size:
@@ -227,6 +233,10 @@ class Batch:
         if len(self.events) >= self.max_count:
             self.full = True
         return end
+
+    def admits(self, event: Event) -> bool:
+        """Whether one more event of this size would leave a sealed batch legal."""
+        return len(self.events) < MAX_BATCH_COUNT and self.size + event.size <= MAX_BATCH_SIZE
 
     def drop_first(self) -> Event:
         """Take the first event out, for good."""

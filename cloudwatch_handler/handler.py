@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import random
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from threading import get_ident
 from typing import Literal, cast
 
 from . import options
@@ -32,6 +32,7 @@ from .naming import Naming
 from .process import begin_again_in_child, driving
 from .provision import Provisioner
 from .retry import RetryPolicy
+from .spool import Spool
 from .worker import DRAIN_COUNT, Worker
 
 
@@ -74,8 +75,12 @@ class CloudWatchHandler(logging.Handler):
             creates; None leaves the service's default.
         flush_timeout: seconds that :meth:`flush` takes at most when it is not told.
         shutdown_timeout: seconds that :meth:`close`, and the end of the process, take at most.
-        spool_directory, max_spool_size: durable mode; not available yet.
-        loss_notice: whether a loss is told in the stream itself; has no effect yet.
+        spool_directory: a directory for durable mode: an event is on disk before the log call returns, and survives the
+            death of the process; the next handler on that directory delivers it. Made with mode 0700 when it is
+            missing. Several processes, and several handlers, may share one. None: memory only.
+        max_spool_size: bytes on disk, beyond which events are held in memory only and ``overflow`` applies.
+        loss_notice: whether the next batch after a loss begins with an event that says how many events of the stream
+            were dropped, why, and from which time. It is no event of the ledger.
         sequence_numbers: not available yet.
         on_rejected: called with a :class:`RejectedEvents` for events that were rejected, on the thread that delivers;
             a callable or its dotted path. What it logs does not come here. None: no call.
@@ -85,7 +90,7 @@ class CloudWatchHandler(logging.Handler):
 
     Raises:
         TypeError, ValueError: an argument breaks its rule; the text names the argument, the rule and the value.
-        NotImplementedError: ``spool_directory`` or ``sequence_numbers`` was given.
+        NotImplementedError: ``sequence_numbers`` was given.
     """
 
     #: ``logging.shutdown`` need not flush before it closes (Python 3.12 and later ask for this).
@@ -130,12 +135,10 @@ class CloudWatchHandler(logging.Handler):
         json_serialize_default: Callable[[object], object] | str | None = None,
         use_queues: bool = True,
     ) -> None:
-        if spool_directory is not None:
-            raise NotImplementedError(f"spool_directory is not available yet, so {spool_directory!r} would do nothing")
         if options.flag("sequence_numbers", sequence_numbers):
             raise NotImplementedError("sequence_numbers is not available yet, so True would do nothing")
-        options.integer("max_spool_size", max_spool_size, 1)
-        options.flag("loss_notice", loss_notice)
+        spool_path = options.directory("spool_directory", spool_directory)
+        spool_size = options.integer("max_spool_size", max_spool_size, 1)
         options.flag("use_queues", use_queues)
 
         self._names = (log_group_name, log_stream_name)
@@ -167,13 +170,20 @@ class CloudWatchHandler(logging.Handler):
         creates_stream = options.flag("create_log_stream", create_log_stream)
         days = options.choice("log_group_retention_days", log_group_retention_days, (None, *RETENTION_DAYS))
 
+        tells_losses = options.flag("loss_notice", loss_notice)
+
         def make_delivery() -> Delivery:
             service = CloudWatchLogs(source, compression=compression, entity=entity, group=group)
             provisioner = Provisioner(
                 service, create_log_group=creates_group, create_log_stream=creates_stream, retention_days=days
             )
             return Delivery(
-                service, sequence_token=mode, retry=policy, provisioner=provisioner, jitter=random.Random().random
+                service,
+                sequence_token=mode,
+                retry=policy,
+                provisioner=provisioner,
+                jitter=random.Random().random,
+                loss_notice=tells_losses,
             )
 
         interval = options.seconds("send_interval", send_interval)
@@ -181,31 +191,35 @@ class CloudWatchHandler(logging.Handler):
         memory = options.integer("max_queue_size", max_queue_size, 1)
         policy_of_overflow = options.choice("overflow", overflow, ("drop_oldest", "drop_newest", "block"))
 
-        def make_buffer() -> Buffer:
+        def make_buffer(spool: Spool | None) -> Buffer:
             return Buffer(
                 send_interval=interval,
                 max_batch_count=count,
                 max_batch_size=size,
                 max_queue_size=memory,
                 overflow=policy_of_overflow,
+                disk=spool,
             )
 
         block_timeout = options.seconds("block_timeout", block_timeout)
-        self._worker = Worker(
+        #: What delivers; for the package's own use.
+        self.worker = Worker(
             make_buffer,
             make_delivery,
+            None if spool_path is None else lambda: Spool(spool_path, spool_size),
             send_interval=interval,
             # A bound on the intake in proportion to the bound on memory, of which it is not a part.
             drain_count=max(1, min(DRAIN_COUNT, memory // 65_536)),
             shutdown_timeout=options.seconds("shutdown_timeout", shutdown_timeout),
             block_timeout=block_timeout if overflow == "block" else None,
             on_rejected=options.function("on_rejected", on_rejected),
+            keeps_deadlines=boto3_client is None,
         )
-        self._pid = self._worker.pid
+        self._pid = self.worker.pid
         super().__init__(level)
         self.formatter = CloudWatchFormatter(json_serialize_default=default)
         # A handler that is thrown away without close() still delivers, but its thread ends.
-        weakref.finalize(self, self._worker.retire).atexit = False
+        weakref.finalize(self, self.worker.retire).atexit = False
 
     @staticmethod
     def _client_argument(client: object) -> Boto3Client | Callable[[], Boto3Client] | None:
@@ -217,7 +231,11 @@ class CloudWatchHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """Filter and emit, without the lock that :class:`logging.Handler` holds over both."""
-        passed: bool | logging.LogRecord = not self.filters or self.filter(record)
+        try:
+            passed: bool | logging.LogRecord = not self.filters or self.filter(record)
+        except Exception:
+            self.handleError(record)
+            return False
         if passed:
             self.emit(record if passed is True else passed)
         return passed
@@ -225,21 +243,21 @@ class CloudWatchHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Format the record and accept it. Never raises, never waits for the network or for a lock held over I/O."""
         try:
-            if driving and get_ident() in driving:
+            if driving and threading.get_ident() in driving:  # gevent may replace get_ident
                 return
             if record.process != self._pid and os.getpid() != self._pid:
                 self._begin_in_child()
             destination = self._naming.constant or self._naming.destination(record)
             event = encode(destination, int(record.created * 1000), self.format(record))
             if EVENT_OVERHEAD < event[2] <= self._event_limit:
-                self._worker.add(event)
+                self.worker.add(event)
             elif event.size == EVENT_OVERHEAD:
-                self._worker.refuse(event, "empty")
+                self.worker.refuse(event, "empty")
             else:
                 for part in fit(event, self._event_limit - EVENT_OVERHEAD, self._oversize):
-                    self._worker.add(part)
+                    self.worker.add(part)
                 if self._oversize == "drop":
-                    self._worker.refuse(event, "too_large")
+                    self.worker.refuse(event, "too_large")
         except Exception:
             self.handleError(record)
 
@@ -266,7 +284,7 @@ class CloudWatchHandler(logging.Handler):
         if timeout is not None:
             timeout = options.seconds("timeout", timeout)
         self._begin_in_child()
-        return self._worker.flush(timeout, self._flush_timeout)
+        return self.worker.flush(timeout, self._flush_timeout)
 
     def close(self) -> None:
         """Flush within ``shutdown_timeout``; what is left then is dropped, counted and said on stderr.
@@ -274,13 +292,31 @@ class CloudWatchHandler(logging.Handler):
         A record that comes later starts the handler again, as with :class:`logging.FileHandler`.
         """
         self._begin_in_child()
-        self._worker.close()
+        self.worker.close()
         super().close()
+
+    def recover(self, timeout: float | None = None) -> bool:
+        """Deliver at once what dead processes have left in ``spool_directory``, and what is held here.
+
+        Without this call it happens too, in the background, from the first record on.
+
+        Args:
+            timeout: seconds; None means ``flush_timeout``.
+
+        Returns:
+            True when nothing is left that nobody alive owns, False at the timeout.
+
+        Raises:
+            TypeError, ValueError: the timeout is no number of seconds.
+        """
+        timeout = self._flush_timeout if timeout is None else options.seconds("timeout", timeout)
+        self._begin_in_child()
+        return self.worker.recover(timeout)
 
     def statistics(self) -> Statistics:
         """The ledger at this moment."""
         self._begin_in_child()
-        return self._worker.statistics()
+        return self.worker.statistics()
 
     def __repr__(self) -> str:
         group, stream = self._names
@@ -292,7 +328,7 @@ class CloudWatchHandler(logging.Handler):
         if pid == self._pid:
             return
         self._pid = pid
-        if self._worker.pid != pid:  # forked behind Python's back: no fork hook ran
+        if self.worker.pid != pid:  # forked behind Python's back: no fork hook ran
             begin_again_in_child()
         with suppress(ValueError):  # a variable of the environment is gone; the parent's names are the best there is
             self._naming = Naming(*self._names)

@@ -5,6 +5,8 @@ Everything here is a value. :mod:`cloudwatch_handler.buffer` keeps the books.
 
 from __future__ import annotations
 
+import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -39,7 +41,7 @@ class DeliveryReport:
 
     delivered: int = 0
     rejected: Mapping[str, Sequence[Event]] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, Sequence[Event]] = field(default_factory=dict)
     remaining: Sequence[Batch] = ()
     delay: float = 0.0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -48,8 +50,46 @@ class DeliveryReport:
     @property
     def events(self) -> int:
         """How many events it accounts for."""
-        rejected = sum(map(len, self.rejected.values()))
-        return self.delivered + rejected + sum(self.dropped.values()) + sum(map(len, self.remaining))
+        gone = [*self.rejected.values(), *self.dropped.values()]
+        return self.delivered + sum(map(len, gone)) + sum(map(len, self.remaining))
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Events of one destination that were dropped, as one event in the stream will tell it.
+
+    Attributes:
+        counts: how many, by reason.
+        first, last: earliest and latest timestamp among them, milliseconds.
+    """
+
+    counts: Mapping[str, int]
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, reason: str, events: Sequence[Event]) -> Loss:
+        """The loss of these events (at least one)."""
+        timestamps = [event.timestamp for event in events]
+        return cls({reason: len(events)}, min(timestamps), max(timestamps))
+
+    def __add__(self, other: Loss) -> Loss:
+        counts = Counter(self.counts)
+        counts.update(other.counts)
+        return Loss(counts, min(self.first, other.first), max(self.last, other.last))
+
+    def __str__(self) -> str:
+        what = ", ".join(f"{reason}: {count}" for reason, count in sorted(self.counts.items()))
+        total = sum(self.counts.values())
+        return (
+            f"WARNING cloudwatch_handler: {total} events of this stream were dropped ({what}), "
+            f"logged from {_iso(self.first)} to {_iso(self.last)}"
+        )
+
+
+def _iso(timestamp: int) -> str:
+    moment = datetime.datetime.fromtimestamp(timestamp / 1000, tz=datetime.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -166,3 +168,21 @@ def function(argument: str, value: Callable[..., object] | str | None) -> Callab
     if not callable(found):
         raise ValueError(f"{argument} must be the dotted path of a callable; {value!r} is {found!r}")
     return cast(Callable[..., object], found)
+
+
+def directory(argument: str, value: str | os.PathLike[str] | None) -> Path | None:
+    """The absolute path of a directory, which may be missing still, or None.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: something else is there, or a symbolic link, which is never followed.
+    """
+    if value is None:
+        return None
+    try:
+        path = Path(value).absolute()
+    except TypeError:
+        raise TypeError(f"{argument} must be a path or None, not {value!r}") from None
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise ValueError(f"{argument} must be a directory, or not exist yet, and be no symbolic link, not {value!r}")
+    return path

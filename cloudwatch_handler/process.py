@@ -1,7 +1,10 @@
-"""What happens to a process and concerns every worker in it: a fork, and the end.
+"""What happens to a process and concerns every worker in it: a fork, the end, and a server that changes the rules.
 
 The end has more than one door. The interpreter's runs ``atexit``; a child that :mod:`multiprocessing` forked leaves
-through ``os._exit`` and runs only multiprocessing's own finalizers.
+through ``os._exit`` and runs only multiprocessing's own finalizers; one of Celery's sends only Celery's own signal.
+
+uWSGI forks without telling Python, so that a pid that has changed must tell; it runs ``atexit`` in its workers but not
+in its master; and without ``enable-threads``, which was its default for long, no Python thread ever runs.
 """
 
 from __future__ import annotations
@@ -14,14 +17,22 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from .children import close_before_termination
+
 if TYPE_CHECKING:
     from .worker import Worker
 
 #: Idents of the threads that are inside ``Worker.step``. What they log is caused by delivery, and is not delivered.
 driving: set[int] = set()
 
+NO_THREADS = (
+    "uWSGI runs without threads, so log calls themselves deliver what is due, and wait for it; "
+    "give it --enable-threads, and a thread does it"
+)
+
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 _finalized_pid = 0
+_said: set[str] = set()
 
 
 def register(worker: Worker) -> None:
@@ -29,9 +40,17 @@ def register(worker: Worker) -> None:
     _workers.add(worker)
 
 
+def workers() -> list[Worker]:
+    """Every worker that is alive."""
+    return list(_workers)
+
+
 def prepare_exit() -> None:
     """Called when a worker starts its thread: see to the doors that ``atexit`` does not watch."""
     global _finalized_pid
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_close_in_celery, weak=False, dispatch_uid="cloudwatch_handler")
     process = sys.modules.get("multiprocessing.process")
     if _finalized_pid == os.getpid() or process is None or process.parent_process() is None:
         return
@@ -39,6 +58,7 @@ def prepare_exit() -> None:
     from multiprocessing.util import Finalize
 
     Finalize(None, close_all, exitpriority=0)
+    close_before_termination(close_all)
 
 
 @atexit.register
@@ -48,11 +68,17 @@ def close_all() -> None:
     At interpreter exit this runs before ``logging.shutdown``, which was registered earlier.
     """
     began = time.monotonic()
+    if any(worker.pid != os.getpid() for worker in _workers):  # forked behind Python's back, and never logged
+        begin_again_in_child()
     workers = tuple(_workers)
     for worker in workers:
         worker.urge()
     for worker in workers:
         worker.close(max(0.0, worker.shutdown_timeout - (time.monotonic() - began)))
+
+
+def _close_in_celery(**_: object) -> None:
+    close_all()
 
 
 def begin_again_in_child() -> None:
@@ -68,3 +94,36 @@ os.register_at_fork(after_in_child=begin_again_in_child)
 def drives() -> bool:
     """Whether this thread is delivering at this moment."""
     return threading.get_ident() in driving
+
+
+def has_threads() -> bool:
+    """False in uWSGI without thread support: a thread that is started never runs."""
+    return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
+
+
+def is_uwsgi_master() -> bool:
+    """Whether this process is to fork without telling Python, and to end without telling it."""
+    worker_id = getattr(sys.modules.get("uwsgi"), "worker_id", None)
+    return worker_id is not None and worker_id() == 0
+
+
+def is_news(line: str) -> bool:
+    """True for the first who asks, here and in the processes that are forked from here later."""
+    if line in _said:
+        return False
+    _said.add(line)
+    return True
+
+
+def mend_ssl() -> None:
+    """Have urllib3 and botocore use gevent's SSLContext, if that was put in place after they had imported another.
+
+    The one they have recurses without end then (gevent issue 1016), and no request can be made. gunicorn's gevent
+    worker with ``--preload`` patches so late.
+    """
+    context = getattr(sys.modules.get("ssl"), "SSLContext", None)
+    if context is None or context.__module__ != "gevent.ssl":
+        return
+    for name in ("urllib3.util", "urllib3.util.ssl_", "botocore.httpsession"):
+        if hasattr(module := sys.modules.get(name), "SSLContext"):
+            module.SSLContext = context  # type: ignore[union-attr]

@@ -71,8 +71,7 @@ class Provisioner:
             self._service.create_log_group(name)
         except errors.AlreadyExists:
             return
-        if self._retention_days is not None:
-            self._unfinished[name] = FINISH_ATTEMPTS
+        self._unfinished[name] = FINISH_ATTEMPTS
 
     def finish(self, log_group_name: str) -> errors.ServiceError | None:
         """Set the retention of a group that this process has created, unless that is done.

@@ -213,9 +213,20 @@ def test_ctrl_c_delivers_what_was_read(service: StrictService) -> None:
     process.stdin.flush()
     assert service.wait_for(lambda: service.messages(GROUP, STREAM) == ["a", "b"], timeout=60)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout) == (130, b"")
+    assert process.wait(timeout=60) == 130  # although more lines may come: the pipe is open
+    stdout, stderr = process.communicate()
+    assert stdout == b""
     assert stderr == b"send: interrupted after 2 lines, 2 of 2 events delivered\n"
+
+
+def test_a_failure_is_one_line_in_a_pipe(service: StrictService) -> None:
+    """What the package says about itself on the way is for a terminal."""
+    service.poison = "bad".__eq__
+    process = start("send", "--endpoint-url", service.url, GROUP, STREAM)
+    stdout, stderr = process.communicate(b"\nbad\n", timeout=60)
+    assert (process.returncode, stdout) == (1, b"")
+    assert stderr.startswith(b"send: 0 of 1 event delivered; 1 empty line left out")
+    assert stderr.count(b"\n") == 1
 
 
 def test_progress_is_shown_on_a_terminal(service: StrictService, tmp_path: Path) -> None:

@@ -157,12 +157,16 @@ class Sender:
         *,
         retry: RetryPolicy = POLICY,
         jitter: float = 0.5,
-        creates: bool = True,
+        creates_group: bool = True,
+        creates_stream: bool = True,
         retention_days: int | None = None,
         max_batch_count: int = 1,
     ) -> None:
         provisioner = Provisioner(
-            service, create_log_group=creates, create_log_stream=creates, retention_days=retention_days
+            service,
+            create_log_group=creates_group,
+            create_log_stream=creates_stream,
+            retention_days=retention_days,
         )
         self.delivery = Delivery(
             service, sequence_token=mode, retry=retry, provisioner=provisioner, jitter=lambda: jitter
@@ -228,7 +232,8 @@ def batch_of(*messages: object, at: Sequence[int] | None = None) -> Batch:
     """A batch that was taken from a buffer."""
     batch = Batch(STREAM, arrival=0.0)
     times = [WALL_MS] * len(messages) if at is None else at
-    batch.extend([encode(STREAM, at_ms, str(message)) for at_ms, message in zip(times, messages, strict=True)])
+    events = [encode(STREAM, at_ms, str(message)) for at_ms, message in zip(times, messages, strict=True)]
+    assert batch.extend(events) == len(events)
     batch.sealed = True
     return batch
 
@@ -505,15 +510,15 @@ def test_two_writers_on_one_stream_lose_nothing(mode: str, busy: list[int]) -> N
 def test_after_a_lost_answer_the_same_batch_goes_with_the_same_token(mode: str) -> None:
     """So the service can say that it has it: delivered once, counted as already accepted, and no describing."""
     service = FakeService(enforces=True)
-    sender = Sender(service, mode)
+    sender = Sender(service, mode, max_batch_count=2)
     sender.send("before")
     service.after[PUT].append(LOST)
     service.calls.clear()
-    sender.send("lost", "next")
+    sender.send("lost", "lost too", "next")
     assert service.calls == [(PUT, "t1"), (PUT, "t1"), (PUT, "t2")]
-    assert service.stored[STREAM] == ["before", "lost", "next"]
+    assert service.stored[STREAM] == ["before", "lost", "lost too", "next"]
     statistics = sender.statistics
-    assert (statistics.delivered, statistics.already_accepted, statistics.batches) == (3, 1, 3)
+    assert (statistics.delivered, statistics.already_accepted, statistics.batches) == (4, 2, 3)
     assert statistics.retries == 1
 
 
@@ -544,6 +549,20 @@ def test_throttling_in_between_does_not_make_forget_that_an_answer_was_lost() ->
     sender.send(3)
     assert service.calls == [(DESCRIBE,), *[(PUT, "t3")] * 4]
     assert service.stored[STREAM] == ["1", "theirs", "2", "3"]
+
+
+def test_a_race_says_that_the_batch_was_not_stored() -> None:
+    """From then on a contested stream is described before each put again."""
+    service = FakeService(enforces=True)
+    service.write(STREAM, "theirs")
+    sender = Sender(service)
+    service.faults[PUT].extend([LOST, None, THROTTLED])
+    sender.put(1)
+    sender.attempt()
+    service.write(STREAM, "theirs")
+    service.calls.clear()
+    sender.run()
+    assert service.calls == [(PUT, "t1"), (DESCRIBE,), (PUT, "t2"), (DESCRIBE,), (PUT, "t2")]
 
 
 def test_a_batch_that_was_not_stored_is_stored_by_the_repetition() -> None:
@@ -598,13 +617,16 @@ def test_auto_without_describing_takes_the_token_that_a_race_names() -> None:
 
 
 @pytest.mark.parametrize("mode", ["cached", "describe"])
-@pytest.mark.parametrize("error", [Denied(DESCRIBE, "AccessDeniedException"), Throttled(DESCRIBE, "Throttling")])
+@pytest.mark.parametrize(
+    "error",
+    [Denied(DESCRIBE, "AccessDeniedException"), Throttled(DESCRIBE, "Throttling"), InvalidRequest(DESCRIBE, "Unknown")],
+)
 def test_the_other_modes_need_to_describe(mode: str, error: ServiceError) -> None:
     """They wait, name the reason and put nothing, until they may."""
     service = FakeService(enforces=True)
     service.faults[DESCRIBE].extend([error] * 3)
-    sender = Sender(service, mode)
-    sender.put(1)
+    sender = Sender(service, mode, max_batch_count=2)
+    sender.put(1, 2)
     assert [sender.attempt().error for _ in range(3)] == [error] * 3
     assert service.calls == [(DESCRIBE,)] * 3
     sender.run()
@@ -766,6 +788,17 @@ def test_rejected_ranges_name_each_event_once(size: int, too_old: int, expired: 
     assert report.events == size
 
 
+def test_an_event_that_aged_and_one_that_is_poisoned_come_together() -> None:
+    """Each in its place, and neither is sent again."""
+    service = FakeService()
+    service.poison = lambda message: message == "b"
+    batch = batch_of("a", "b", at=[WALL_MS - MAX_EVENT_AGE_MS - 1, WALL_MS - MAX_EVENT_AGE_MS])
+    report = Sender(service, "none").delivery.attempt(batch, now=0.0, wall=WALL)
+    rejected = {why: [event.message for event in events] for why, events in report.rejected.items()}
+    assert rejected == {"too_old": ["a"], "invalid": ["b"]}
+    assert not report.remaining
+
+
 def test_what_we_and_the_service_reject_comes_together() -> None:
     """The service's clock is not ours: its indices count in the batch that was sent, not in ours."""
     service = FakeService()
@@ -817,6 +850,16 @@ def test_back_off_begins_anew_after_a_success() -> None:
     assert sender.delays == [0.5, 1.0, 0.0, 0.5, 0.0]
 
 
+def test_back_off_begins_anew_after_an_answer() -> None:
+    """A service that finds fault with a batch is there."""
+    service = FakeService()
+    invalid = InvalidRequest(PUT, "InvalidParameterException")
+    service.faults[PUT].extend([DOWN, DOWN, invalid, DOWN])
+    sender = Sender(service, "none", max_batch_count=2)
+    sender.send(1, 2)
+    assert sender.delays == [0.5, 1.0, 0.0, 0.5, 0.0, 0.0]
+
+
 def test_back_off_is_the_streams_and_not_the_batchs() -> None:
     """When overflow drops the batch at the head of the line, the next one does not knock sooner."""
     service = FakeService()
@@ -856,7 +899,7 @@ def test_give_up_after_bounds_the_time_spent_on_a_batch() -> None:
         sender.attempt()
         times.append(sender.now)
     assert times == pytest.approx([0.0, 0.999, 2.997, 6.993, 10.0])
-    assert sender.reports[-1].dropped == {"retries_exhausted": 1}
+    assert {reason: len(events) for reason, events in sender.reports[-1].dropped.items()} == {"retries_exhausted": 1}
     assert sender.reports[-1].error is DOWN
     began = sender.attempt() and sender.now
     assert began >= 10.0 + 16 * 0.999
@@ -1038,6 +1081,24 @@ def test_what_is_still_missing_after_it_was_created_has_to_wait() -> None:
     assert sender.delays == [0.0, 0.5, 1.0, 2.0, 0.0]
 
 
+def test_what_is_deleted_again_and_again_is_created_without_a_pause() -> None:
+    """As long as events arrive in between."""
+    service = FakeService(exists=False)
+    sender = Sender(service, "none")
+    for number in range(3):
+        sender.send(number)
+        service.streams.clear()
+    assert set(sender.delays) == {0.0}
+    assert service.stored[STREAM] == ["0", "1", "2"]
+
+
+def test_describing_what_is_missing_is_counted() -> None:
+    """A request is a request."""
+    sender = Sender(FakeService(exists=False))
+    sender.send(1)
+    assert sender.statistics.describe_requests == 1
+
+
 def test_what_is_missing_after_an_outage_is_created_without_a_pause() -> None:
     """A long outage is no reason to wait for half a minute more, once the service answers."""
     service = FakeService(exists=False)
@@ -1075,19 +1136,30 @@ def test_in_auto_a_stream_that_cannot_be_created_is_described_once() -> None:
     assert service.calls == [(DESCRIBE,), *[(PUT, None), (CREATE_STREAM,)] * 3]
 
 
-@pytest.mark.parametrize("exists", [["group"], []])
-def test_creation_that_is_switched_off_is_named(exists: list[str]) -> None:
-    """Nothing is created, the events wait for somebody to do it."""
+@pytest.mark.parametrize(
+    ("argument", "text", "calls"),
+    [
+        (
+            "creates_stream",
+            "CreateLogStream was not permitted (NotCreated: log stream group/stream does not exist and "
+            "create_log_stream is off; create it)",
+            [(PUT, None)],
+        ),
+        (
+            "creates_group",
+            "CreateLogGroup was not permitted (NotCreated: log group group does not exist and create_log_group is off; "
+            "create it)",
+            [(PUT, None), (CREATE_STREAM,)],
+        ),
+    ],
+)
+def test_creation_that_is_switched_off_is_named(argument: str, text: str, calls: list[object]) -> None:
+    """It is not tried, and the events wait for somebody to do it."""
     service = FakeService(exists=False)
-    service.groups.update(exists)
-    sender = Sender(service, "none", creates=False)
+    sender = Sender(service, "none", **{argument: False})
     sender.put(1)
-    report = sender.attempt()
-    assert str(report.error) == (
-        "CreateLogStream was not permitted (NotCreated: log stream group/stream does not exist and create_log_stream "
-        "is off; create it)"
-    )
-    assert service.calls == [(PUT, None)]
+    assert str(sender.attempt().error) == text
+    assert service.calls == calls
     service.groups.add("group")
     service.streams.add(STREAM)
     sender.run()
