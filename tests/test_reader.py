@@ -320,7 +320,6 @@ def test_the_reader_makes_its_own_client_and_repeats_as_patiently(
     """Without a client the other arguments make one, at the first event and not before."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
     stored = fill(service, 0)
     service.inject(Error("ThrottlingException"), operation="GetLogEvents", times=9)
     logs = LogReader(GROUP, region_name="us-east-1", endpoint_url=service.url)
@@ -392,9 +391,12 @@ def test_read_checks_its_arguments_at_once(
     assert service.requests == []
 
 
-def test_nothing_is_asked_before_the_first_event(service: StrictService, logs: LogReader) -> None:
+@pytest.mark.parametrize("filter_pattern", [None, "web"])
+def test_nothing_is_asked_before_the_first_event(
+    service: StrictService, logs: LogReader, filter_pattern: str | None
+) -> None:
     """Reading is lazy: neither the constructor nor the call reaches the network."""
-    events = logs.read(STREAM)
+    events = logs.read(STREAM, filter_pattern=filter_pattern)
     assert service.requests == []
     assert list(events) == []
     assert service.requests != []
