@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ from tests.strict_service import StrictService
 # The first example pays for imports and caches; a slow machine is no defect.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+# A background job is started with SIGINT ignored; here Ctrl-C must mean what it means at a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Whole processes that fork, end, hang and are killed: minutes, and not part of the default run (``-m process``).
