@@ -51,7 +51,8 @@ def make_handler(kind: str, url: str, stream: str) -> logging.Handler:
     if kind == "watchtower":
         import watchtower
 
-        return watchtower.CloudWatchLogHandler("benchmark", stream, boto3_client=client)
+        peer: logging.Handler = watchtower.CloudWatchLogHandler("benchmark", stream, boto3_client=client)
+        return peer
     from cloudwatch_handler import CloudWatchHandler
 
     return CloudWatchHandler("benchmark", stream, boto3_client=client)

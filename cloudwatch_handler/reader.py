@@ -63,7 +63,7 @@ class LogReader:
     """Reads the events of a log group.
 
     Needs the permission ``logs:GetLogEvents`` to read one stream, ``logs:FilterLogEvents`` for a group or a filter.
-    The constructor does no network I/O. A reader may be used from several threads if its client may, as boto3's can.
+    The constructor does no network I/O.
 
     Args:
         log_group_name: name of the group, as it is: no template.
