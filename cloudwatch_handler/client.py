@@ -264,7 +264,7 @@ class CloudWatchLogs:
             requests += 1
             for stream in cast(Sequence[Mapping[str, str]], answer.get("logStreams", ())):
                 if stream.get("logStreamName") == destination.log_stream_name:
-                    return stream.get("uploadSequenceToken"), requests
+                    return stream.get("uploadSequenceToken") or None, requests
             page_token = cast("str | None", answer.get("nextToken"))
             if not page_token or page_token == parameters.get("nextToken"):
                 return None, requests
@@ -352,7 +352,7 @@ def _check_origin(operation: str, answer: Answer) -> None:
 def _put_result(answer: Answer, *, bytes_raw: int, bytes_sent: int) -> PutResult:
     rejected = cast(Mapping[str, int], answer.get("rejectedLogEventsInfo") or {})
     return PutResult(
-        next_token=cast("str | None", answer.get("nextSequenceToken")),
+        next_token=cast("str | None", answer.get("nextSequenceToken")) or None,
         too_old_end=rejected.get("tooOldLogEventEndIndex", 0),
         expired_end=rejected.get("expiredLogEventEndIndex", 0),
         too_new_start=rejected.get("tooNewLogEventStartIndex"),

@@ -77,12 +77,12 @@ def translate(operation: str, error: Exception) -> errors.ServiceError:
     name, text = type(error).__name__, str(error)
     if isinstance(error, boto.ConnectionError):  # refused, DNS, TLS, proxy: nothing was sent
         return errors.Unavailable(operation, name, text)
-    if isinstance(error, boto.ParamValidationError):
-        return errors.InvalidRequest(operation, name, text)
     if isinstance(error, boto.CapacityNotAvailableError):
         return errors.Throttled(operation, name, text)
     if isinstance(error, boto.BotoCoreError) and not isinstance(error, _SENT):
-        return errors.Denied(operation, name, text)  # credentials or configuration that botocore cannot work with
+        # Credentials or configuration that botocore cannot work with. ParamValidationError is among them: it never
+        # sees the events themselves, but an entity, say, may be beyond an older botocore's model.
+        return errors.Denied(operation, name, text)
     # Read time-outs, resets, answers cut short, and all that nobody foresaw: the service may have seen the request.
     return errors.Unavailable(operation, name, text, may_be_stored=True)
 
@@ -93,7 +93,9 @@ def _from_answer(operation: str, error: boto.ClientError) -> errors.ServiceError
     code = str(answer.get("Error", {}).get("Code", "Unknown")).rpartition("#")[2]
     text = str(answer.get("Error", {}).get("Message", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    kind = _BY_CODE.get(code) or _by_status(status, from_service="RequestId" in answer.get("ResponseMetadata", {}))
+    # Where the body has no code in it, botocore names the status in its place: then nobody has judged the events.
+    judged = "RequestId" in answer.get("ResponseMetadata", {}) and not code.isdigit()
+    kind = _BY_CODE.get(code) or _by_status(status, judged=judged)
     meant: errors.ServiceError
     if error.operation_name in _CREDENTIAL_OPERATIONS:
         # Whatever is wrong with it, it is not our request, which was never sent.
@@ -112,12 +114,12 @@ def _from_answer(operation: str, error: boto.ClientError) -> errors.ServiceError
     return meant
 
 
-def _by_status(status: int, *, from_service: bool) -> type[errors.ServiceError]:
+def _by_status(status: int, *, judged: bool) -> type[errors.ServiceError]:
     """Only what the service itself calls wrong, or what is too large for whoever said so, is given up."""
     if status == 429:
         return errors.Throttled
     if status in (401, 403):
         return errors.Denied
-    if status in (413, 415) or (status == 400 and from_service):
+    if status in (413, 415) or (status == 400 and judged):
         return errors.InvalidRequest
     return errors.Unavailable

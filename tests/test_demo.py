@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cloudwatch_handler import Statistics
 from cloudwatch_handler.cli import cli
-from cloudwatch_handler.demo import LOG_GROUP_NAME, Difference, Endpoint, first_difference, run
+from cloudwatch_handler.demo import LOG_GROUP_NAME, Difference, Endpoint, Outcome, first_difference, run
 from cloudwatch_handler.event import MAX_MESSAGE_SIZE
+from cloudwatch_handler.shipping import Shipment
 from tests.strict_service import Error, Reset, StrictService, closed_port
 
 
@@ -44,6 +46,7 @@ def test_the_sample_comes_back_as_it_is() -> None:
     """Without a file, an account or a word on stderr."""
     result = demo()
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("╭")
     assert result.stdout.endswith("\n200 lines sent and read back: no difference.\n")
     figures = {name: figure(result, name) for name in ("accepted", "delivered", "rejected", "dropped", "batches")}
     assert figures == {"accepted": "200", "delivered": "200", "rejected": "0", "dropped": "0", "batches": "1"}
@@ -84,10 +87,11 @@ def test_settings_of_the_machine_are_neither_used_nor_changed(monkeypatch: pytes
         for name, value in {"AWS_PROFILE": "missing", "AWS_ENDPOINT_URL": url, "HTTP_PROXY": url}.items():
             monkeypatch.setenv(name, value)
         before = dict(os.environ)
-        level = logging.getLogger("werkzeug").level
+        requests = logging.getLogger("werkzeug")
+        monkeypatch.setattr(requests, "level", logging.DEBUG)
         assert demo().exit_code == 0
         assert dict(os.environ) == before
-        assert logging.getLogger("werkzeug").level == level
+        assert requests.level == logging.DEBUG
 
 
 @pytest.mark.usefixtures("account")
@@ -175,6 +179,25 @@ def test_a_difference_shows_the_place_where_it_begins(
 ) -> None:
     """However long the line is, and also where both look the same."""
     assert str(Difference(17, sent, stored)) == "line 17 differs\n  sent:   {}\n  stored: {}".format(*texts)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "end", "stored", "difference", "verdict"),
+    [
+        (Statistics(accepted=2, delivered=2), "complete", 2, None, "2 lines sent and read back: no difference."),
+        (Statistics(accepted=2, delivered=2), "complete", 2, Difference(1, "a", "b"), "line 1 differs"),
+        (Statistics(accepted=2, delivered=1, dropped=1), "complete", 2, None, "ledger says: 1 of 2 events"),
+        (Statistics(accepted=2, delivered=2), "interrupted", 2, None, "ledger says: interrupted after 2 lines"),
+        (Statistics(accepted=3, delivered=3), "complete", 2, None, "ledger says: 3 of 3 events"),
+    ],
+)
+def test_only_no_difference_and_a_ledger_that_agrees_are_a_success(
+    ledger: Statistics, end: str, stored: int, difference: Difference | None, verdict: str
+) -> None:
+    """A handler that stores the right thing and counts the wrong one has failed, too."""
+    outcome = Outcome(Shipment(2, end, ledger), 0.1, stored, difference)
+    assert outcome.succeeded == ("no difference" in verdict)
+    assert verdict in str(outcome)
 
 
 def test_a_profile_has_no_meaning_for_the_simulation() -> None:

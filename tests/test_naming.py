@@ -11,14 +11,13 @@ import time
 import uuid
 
 import pytest
-from botocore.loaders import Loader
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudwatch_handler.event import Destination
 from cloudwatch_handler.naming import MAX_NAME_LENGTH, NameArgument, NameTemplate, Naming, program_name
+from tests.service_model import SHAPES as MODEL
 
-MODEL = Loader().load_service_model("logs", "service-2")["shapes"]
 SHAPES = {"log_group_name": MODEL["LogGroupName"], "log_stream_name": MODEL["LogStreamName"]}
 BOTH = pytest.mark.parametrize("argument", ["log_group_name", "log_stream_name"])
 

@@ -11,11 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from botocore.loaders import Loader
 
 from cloudwatch_handler import options
+from tests.service_model import CURRENT, SHAPES
 
-SHAPES = Loader().load_service_model("logs", "service-2")["shapes"]
 LONGEST = threading.TIMEOUT_MAX
 
 
@@ -236,6 +235,7 @@ def test_the_limits_of_tags_are_the_service_models() -> None:
     assert SHAPES["TagKey"]["pattern"] == r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]+)$"
 
 
+@CURRENT
 @pytest.mark.parametrize("member", ["keyAttributes", "attributes"])
 def test_the_limits_of_an_entity_are_the_service_models(member: str) -> None:
     """Counts and lengths of both members."""

@@ -244,10 +244,10 @@ class TestDjango:
         with self.start(service, tmp_path) as server:
             pid = server.get("/?before")
             later = time.time() + 10
-            os.utime(tmp_path / "touched.py", (later, later))
-            wait_for_all(service, PATIENT, ["before"])
             while server.get("/?meanwhile") == pid:
-                pass
+                later += 1  # anew each time: runserver may look for the first time only after the first request
+                os.utime(tmp_path / "touched.py", (later, later))
+            wait_for_all(service, PATIENT, ["before"])
             server.get("/?after")
             wait_for_all(service, PROMPT, ["before", "after"])
             assert delivered(service, PATIENT)["before"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,17 @@ from cloudwatch_handler.shipping import Shipment, open_stream, ship
 from tests.strict_service import Hang, StrictService, closed_port
 
 GROUP, STREAM = "my-app", "web-1"
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Iterator[None]:
+    """The threads of handlers that gave up have ended, so that none of them speaks up in a later test."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "cloudwatch_handler":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def no_show(_: Statistics) -> None:
@@ -106,6 +118,17 @@ def test_reading_stops_when_nothing_moves(
     assert "PutLogEvents did not get through" in str(shipment)
     assert "\n" not in str(shipment)
     assert capfd.readouterr() == ("", "")
+
+
+def test_reading_waits_before_a_line_is_given_up(service: StrictService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When memory is full, a further line gets all the time that there is; after that no more lines are read."""
+    monkeypatch.setattr(logging, "lastResort", None)
+    service.create_log_stream(GROUP, STREAM)
+    hang = Hang()
+    service.inject(hang, times=None)
+    shipment = send(service, itertools.repeat("x" * 1_000_000), patience=1.5)
+    hang.release()
+    assert (shipment.end, shipment.statistics.dropped_by_reason["overflow"]) == ("stopped", 1)
 
 
 def test_waiting_stops_when_nothing_moves(service: StrictService, monkeypatch: pytest.MonkeyPatch) -> None:

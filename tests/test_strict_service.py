@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import botocore
 import pytest
 from botocore.config import Config
 from botocore.exceptions import (
@@ -27,8 +26,8 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
-from botocore.loaders import Loader
 
+from tests.service_model import CURRENT, MODEL, prose
 from tests.strict_service import (
     Delay,
     Error,
@@ -46,7 +45,6 @@ from tests.strict_service.account import DESCRIBE_PAGE
 from tests.strict_service.paging import MAX_PAGE_BYTES, compile_pattern
 from tests.strict_service.shapes import SHAPES, STRUCTURES, Refused
 
-MODEL = Loader().load_service_model("logs", "service-2")
 KINDS = {
     "string": str,
     "integer": int,
@@ -99,20 +97,10 @@ def refusal(error: pytest.ExceptionInfo[ClientError]) -> str:
     return str(error.value.response["Error"]["Code"])
 
 
-def prose(operation: str) -> str:
-    """The documentation of an operation in the model, without its markup."""
-    return " ".join(re.sub(r"<[^>]+>", " ", MODEL["operations"][operation]["documentation"]).split())
-
-
 # The model
 
-ROW_BY_ROW = pytest.mark.skipif(
-    tuple(map(int, re.findall(r"\d+", botocore.__version__))) < (1, 44, 5),
-    reason="the tables were read at botocore 1.44.5; an older model lacks some rows",
-)
 
-
-@ROW_BY_ROW
+@CURRENT
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_a_shape_is_the_models(name: str) -> None:
     """Type, bounds, pattern, choices and members are what botocore's model states."""
@@ -124,7 +112,7 @@ def test_a_shape_is_the_models(name: str) -> None:
     assert list(ours.of) == (members if name != "InputLogEvents" else [])
 
 
-@ROW_BY_ROW
+@CURRENT
 @pytest.mark.parametrize("name", sorted(STRUCTURES))
 def test_a_request_has_the_models_members(name: str) -> None:
     """Neither a parameter nor a requirement is missing or made up."""
@@ -142,7 +130,7 @@ def test_an_event_has_the_models_members() -> None:
     assert MODEL["shapes"]["EventMessage"]["min"] == 1
 
 
-@ROW_BY_ROW
+@CURRENT
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -160,7 +148,7 @@ def test_a_limit_of_put_is_the_documented_one(sentence: str) -> None:
     assert sentence in prose("PutLogEvents")
 
 
-@ROW_BY_ROW
+@CURRENT
 def test_retention_days_are_the_documented_ones() -> None:
     """The list stands in the documentation of the parameter's shape."""
     text = MODEL["shapes"]["Days"]["documentation"]
@@ -168,7 +156,7 @@ def test_retention_days_are_the_documented_ones() -> None:
     assert {int(number) for number in re.findall(r"\d+", listed)} == rules.RETENTION_DAYS
 
 
-@ROW_BY_ROW
+@CURRENT
 def test_other_limits_are_the_documented_ones() -> None:
     """Pages, tags, and the reserved prefix."""
     assert f"up to {MAX_PAGE_BYTES // 2**20} MB of log events" in prose("GetLogEvents")
@@ -706,7 +694,7 @@ def test_a_read_can_turn_round(service: StrictService, clock: Clock) -> None:
     assert [event["message"] for event in back["events"]] == ["0", "1"]
 
 
-@ROW_BY_ROW
+@CURRENT
 def test_a_group_can_be_read_backward(service: StrictService, clock: Clock) -> None:
     """With ``startFromHead`` false the newest come first, in ranges from 2024 on."""
     service.add_events("group", "stream", [(clock.ms + n, str(n)) for n in range(3)])
@@ -1051,6 +1039,7 @@ def test_a_page_of_html_looks_like_a_success_to_botocore(service: StrictService,
     assert service.messages("group", "stream") == []
 
 
+@CURRENT
 def test_a_truncated_answer_looks_like_a_success_to_botocore(service: StrictService, clock: Clock) -> None:
     """Only the length of the body tells; the batch is stored, what the answer said is lost."""
     bodies = []

@@ -57,7 +57,7 @@ def test_the_translation_is_total(kind: type[Exception]) -> None:
     assert meant.operation == "PutLogEvents"
     if not isinstance(error, boto.ClientError):
         assert (meant.code, meant.detail) == (kind.__name__, str(error))
-    assert isinstance(meant, errors.InvalidRequest) == (kind is boto.ParamValidationError)
+    assert not isinstance(meant, errors.InvalidRequest)
 
 
 def test_the_classes_are_found() -> None:
@@ -102,9 +102,9 @@ def test_the_classes_are_found() -> None:
         (boto.InvalidConfigError, errors.Denied, False),
         (boto.InvalidProxiesConfigError, errors.Denied, False),
         (boto.MissingDependencyException, errors.Denied, False),
+        (boto.ParamValidationError, errors.Denied, False),
         # The rest.
         (boto.CapacityNotAvailableError, errors.Throttled, False),
-        (boto.ParamValidationError, errors.InvalidRequest, False),
         (boto.UndefinedModelAttributeError, errors.Unavailable, True),
         (ResponseParserError, errors.Unavailable, True),
         (ConnectionResetError, errors.Unavailable, True),
@@ -163,6 +163,12 @@ def test_a_known_code_has_a_meaning(code: str, meaning: type, request_id: bool) 
     assert type(meant) is meaning
     assert (meant.code, meant.detail, meant.status) == (code.rpartition("#")[2], "why", 400)
     assert not meant.may_be_stored
+
+
+def test_a_status_without_a_code_is_no_verdict() -> None:
+    """Half a body, say: botocore gives the status for a code, and nobody knows what the service wanted to say."""
+    meant = translate("PutLogEvents", answer("400", 400))
+    assert (type(meant), meant.may_be_stored) == (errors.Unavailable, False)
 
 
 @pytest.mark.parametrize(
