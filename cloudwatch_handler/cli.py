@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -13,9 +14,11 @@ from rich.console import Console
 from . import demo as demonstration
 from . import shipping
 from .client import Boto3Client, ClientSource
-from .display import counts, progress, summary
+from .display import counts, progress, segments, summary
 from .errors import ServiceError
+from .handler import CloudWatchHandler
 from .lines import Lines, sample
+from .survey import SegmentSummary, survey
 from .version import __version__
 
 #: Exit statuses besides 0; bad usage is click's 2.
@@ -40,6 +43,17 @@ def _connection(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+#: How long a verb that delivers waits for what does not move.
+_patience = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait while nothing can be delivered.",
+)
 
 
 def _client(endpoint_url: str | None, region: str | None, profile: str | None) -> Boto3Client:
@@ -83,14 +97,7 @@ def demo(file: BinaryIO | None, endpoint_url: str | None, region: str | None, pr
 @click.argument("stream")
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("--retention-days", type=int, metavar="DAYS", help="For the group, if it has to be created.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait while nothing can be delivered.",
-)
+@_patience
 @_connection
 def send(
     group: str,
@@ -132,3 +139,53 @@ def send(
     if shipment.end == "interrupted":
         sys.exit(INTERRUPTED)
     sys.exit(0 if shipment.arrived else FAILED)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--send", "sends", is_flag=True, help="Deliver what dead processes have left.")
+@_patience
+@_connection
+def spool(
+    directory: Path, sends: bool, timeout: float, endpoint_url: str | None, region: str | None, profile: str | None
+) -> None:
+    """List the segments in DIRECTORY, the spool directory of a handler, or deliver them.
+
+    A segment whose owner is alive belongs to a process that runs, and is left to it. Listing changes nothing and needs
+    no endpoint. Exit status of --send: 0 when nothing is left but what living processes own, 1 otherwise.
+    """
+    found = _survey(directory)
+    if not sends:
+        _show_segments(found)
+        return
+    try:
+        handler = CloudWatchHandler(
+            "spool",  # nothing is logged through this handler, and what lies there knows where it goes
+            boto3_client=_client(endpoint_url, region, profile),
+            spool_directory=directory,
+            shutdown_timeout=0,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with progress("sending", sum(segment.events for segment in found if not segment.owner_alive)) as show:
+        shipment = shipping.recover(
+            handler,
+            patience=timeout,
+            show=lambda statistics: show(statistics.accepted - statistics.pending, counts(statistics)),
+        )
+    click.echo(str(shipment))
+    sys.exit(0 if shipment.arrived else FAILED)
+
+
+def _survey(directory: Path) -> list[SegmentSummary]:
+    try:
+        return list(survey(directory))
+    except OSError as error:
+        raise click.UsageError(f"{directory}: {error.strerror}") from error
+
+
+def _show_segments(found: list[SegmentSummary]) -> None:
+    if found:
+        Console().print(segments(found))
+    else:
+        click.echo("no segments")

@@ -1,10 +1,11 @@
-"""What a person sees at a terminal: a progress bar, and the table that sums the demonstration up."""
+"""What a person sees at a terminal: a progress bar, and the tables that sum up a demonstration and a spool."""
 
 from __future__ import annotations
 
+import datetime
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich import box
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from .demo import Outcome
 from .ledger import Statistics
+from .survey import SegmentSummary
 
 #: Is told how much is done, and a few words about it.
 Show = Callable[[int, str], object]
@@ -69,6 +71,31 @@ def summary(outcome: Outcome) -> Table:
     table.add_row("after gzip", f"{ledger.bytes_sent:,}", f"bytes, {ledger.bytes_sent / (ledger.bytes_raw or 1):.1%}")
     table.add_row("time", f"{outcome.seconds:.2f}", "seconds")
     return table
+
+
+def segments(found: Sequence[SegmentSummary]) -> Table:
+    """What lies in a spool directory: a line for each segment, and one for all."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_footer=len(found) > 1)
+    oldest = min((segment.oldest for segment in found if segment.oldest is not None), default=None)
+    damaged = sum(segment.damaged for segment in found)
+    table.add_column("segment", "all", overflow="fold")
+    table.add_column("owner")
+    table.add_column("events", f"{sum(segment.events for segment in found):,}", justify="right")
+    table.add_column("bytes", f"{sum(segment.size for segment in found):,}", justify="right")
+    table.add_column("oldest (UTC)", _date(oldest), no_wrap=True)
+    if damaged:  # hardly ever; without it, all fits in 80 columns
+        table.add_column("damaged", f"{damaged:,}", justify="right")
+    for segment in found:
+        owner = "alive" if segment.owner_alive else "dead"
+        row = [segment.name, owner, f"{segment.events:,}", f"{segment.size:,}", _date(segment.oldest)]
+        table.add_row(*row, *[f"{segment.damaged:,}"] * bool(damaged))
+    return table
+
+
+def _date(timestamp: int | None) -> str:
+    if timestamp is None:
+        return ""
+    return datetime.datetime.fromtimestamp(timestamp / 1000, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _reasons(by_reason: Mapping[str, int]) -> str:

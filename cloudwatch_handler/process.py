@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .children import close_before_termination
@@ -115,7 +116,23 @@ def is_news(line: str) -> bool:
     return True
 
 
-def mend_ssl() -> None:
+def prepare_gevent() -> None:
+    """Make this thread's requests possible, now and at the end of the process, where gevent has replaced sockets.
+
+    Which may happen at any time: whoever delivers calls this first.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("socket"):
+        return
+    _mend_ssl()
+    # gevent looks up host names in threads that it starts on demand; at its end, Python 3.12.1 allows no new one.
+    pool = sys.modules["gevent"].get_hub().threadpool
+    if not pool.size:
+        with suppress(RuntimeError):  # it is the end already
+            pool.spawn(int)
+
+
+def _mend_ssl() -> None:
     """Have urllib3 and botocore use gevent's SSLContext, if that was put in place after they had imported another.
 
     The one they have recurses without end then (gevent issue 1016), and no request can be made. gunicorn's gevent

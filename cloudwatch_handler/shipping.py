@@ -27,7 +27,7 @@ class Shipment:
     """What became of the lines.
 
     Attributes:
-        lines: how many were logged.
+        lines: how many were logged; 0 also for events that lay in a spool.
         end: why no further line was: ``"complete"`` (there was none), ``"stopped"`` (nothing moved any more, so no more
             were read) or ``"interrupted"``.
         statistics: the handler's ledger after it was closed. Its unit is the event; a very long line is several.
@@ -52,7 +52,8 @@ class Shipment:
         ledger = self.statistics
         parts = [f"{ledger.delivered:,} of {number_of(ledger.accepted - self.empty, 'event')} delivered"]
         if self.end != "complete":
-            parts[0] = f"{self.end} after {number_of(self.lines, 'line')}, {parts[0]}"
+            where = f" after {number_of(self.lines, 'line')}" if self.lines else ""
+            parts[0] = f"{self.end}{where}, {parts[0]}"
         if self.empty:
             parts.append(f"{number_of(self.empty, 'empty line')} left out: CloudWatch Logs takes no empty message")
         for verb, by_reason in (("rejected", ledger.rejected_by_reason), ("dropped", ledger.dropped_by_reason)):
@@ -60,6 +61,7 @@ class Shipment:
                 f"{count:,} {verb} ({reason})" for reason, count in by_reason.items() if count and reason != "empty"
             ]
         if not self.arrived and ledger.last_error is not None:
+            parts += [f"{ledger.spooled:,} stay on disk"] * bool(ledger.spooled)
             parts.append(" ".join(ledger.last_error.split()))
         return "; ".join(parts)
 
@@ -138,6 +140,30 @@ def ship(
     statistics = handler.statistics()
     show(statistics)
     return Shipment(logged, end, statistics)
+
+
+def recover(handler: CloudWatchHandler, *, patience: float, show: Show) -> Shipment:
+    """Deliver what dead processes have left in the handler's spool directory, and close the handler.
+
+    What cannot be delivered stays there.
+
+    Args:
+        handler: has a spool directory.
+        patience: seconds to wait while nothing moves.
+        show: called with the ledger every now and then, and at the end.
+    """
+    watch = _Watch(handler, patience, show)
+    end = "complete"
+    try:
+        while not handler.recover(LOOK_INTERVAL):
+            if watch.is_stuck():
+                end = "stopped"
+                break
+    finally:
+        handler.close()
+    statistics = handler.statistics()
+    show(statistics)
+    return Shipment(0, end, statistics)
 
 
 class _Interrupt:

@@ -218,7 +218,6 @@ class Worker:
         try:
             if self._thread is None:
                 self._use_locks_of_today()
-                process.mend_ssl()
                 self._stopping = False
                 thread = threading.Thread(target=self._run, name="cloudwatch_handler", daemon=True)
                 self._thread = thread
@@ -267,6 +266,7 @@ class Worker:
         ident = threading.get_ident()
         process.driving.add(ident)
         try:
+            process.prepare_gevent()
             if self._spool is not None and not self._stopping:
                 self._spool.adopt()
                 self._load(self._spool)

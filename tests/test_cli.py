@@ -68,7 +68,7 @@ def start(*arguments: str, before: str = "", stderr: int = subprocess.PIPE) -> s
 
 def test_every_verb_takes_the_options_of_the_connection() -> None:
     """Endpoint, region and profile can be named everywhere."""
-    assert set(cli.commands) >= {"demo", "send"}
+    assert set(cli.commands) >= {"demo", "send", "spool"}
     for command in cli.commands.values():
         options = {
             name for parameter in command.params for name in parameter.opts if isinstance(parameter, click.Option)

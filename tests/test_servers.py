@@ -99,6 +99,22 @@ def test_gevent_may_patch_at_any_moment(moment: int) -> None:
         assert service.messages("group", "stream") == ["first", "second", "third"], done.stderr
 
 
+@pytest.mark.skipif(find_spec("gevent") is None, reason="gevent is not installed")
+def test_a_script_under_gevent_may_end_at_once(service: StrictService) -> None:
+    """Its only record makes the first connection when the interpreter allows no new thread any more."""
+    script = """
+import gevent.monkey; gevent.monkey.patch_all()
+import logging
+from cloudwatch_handler import CloudWatchHandler
+logging.getLogger().addHandler(CloudWatchHandler("group", "stream"))
+logging.warning("only")
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment(service.url), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert service.messages("group", "stream") == ["only"]
+
+
 FORK = """
 import ctypes, logging, os, sys, time
 from cloudwatch_handler import CloudWatchHandler
