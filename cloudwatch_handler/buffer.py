@@ -268,6 +268,10 @@ class Buffer:
         room = self.room()
         return max(room // 2, least) if not self._memory or room >= max(self._max_queue_size // 4, least) else 0
 
+    def can_hold(self, event: Event) -> bool:
+        """Whether there is room for the event when nothing else is held."""
+        return event.memory <= self._limit()
+
     def _first_that_fit(self, events: Sequence[Event]) -> list[Event]:
         """Those of the events for which there is room, the earlier before the later."""
         fitting = []
@@ -351,6 +355,11 @@ class Buffer:
         batch = first.batches[0]
         batch.sealed = True
         return batch
+
+    def put_back(self) -> None:
+        """What was taken and never settled is to be taken again: an exception has ended that attempt."""
+        for lane in self._lanes.values():
+            lane.under_way = False
 
     def settle(self, batch: Batch, report: DeliveryReport, *, now: float) -> None:
         """Enter into the books what became of a batch that was taken.

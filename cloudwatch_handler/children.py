@@ -21,12 +21,16 @@ from collections.abc import Callable
 from types import FrameType
 
 
-def close_before_termination(close: Callable[[], object]) -> None:
-    """Have ``close`` called when SIGTERM comes to this process, before it takes effect."""
-    if threading.current_thread() is not threading.main_thread():  # only the main one may set signal handlers
-        return
+def close_before_termination(close: Callable[[], object]) -> bool:
+    """Have ``close`` called when SIGTERM comes to this process, before it takes effect.
+
+    Returns:
+        False on another thread than the main one, which alone may see to that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return
+        return True
 
     def terminate(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -37,6 +41,7 @@ def close_before_termination(close: Callable[[], object]) -> None:
             _close_and_die(close, number)
 
     signal.signal(signal.SIGTERM, terminate)
+    return True
 
 
 def _close_and_die(close: Callable[[], object], number: int) -> None:

@@ -48,7 +48,7 @@ class Diagnostics:
         self._troubles: dict[Destination, _Trouble] = {}
         self._counted: dict[str, Counter[str]] = {}
         self._quiet_until: dict[str, float] = {}
-        self._bugs: set[str] = set()
+        self._bugs: set[tuple[str, object]] = set()
 
     def attempt(self, destination: Destination, report: DeliveryReport, *, pending: int, now: float) -> None:
         """Say it when delivery to a destination begins to fail, fails in another way, or works again.
@@ -120,12 +120,15 @@ class Diagnostics:
         """Pass on something that says itself once for each change of state."""
         _say("%s", line)
 
-    def bug(self, error: BaseException) -> None:
-        """An exception that should not have been; said once for each kind."""
-        kind = f"{type(error).__name__}: {error}"
-        if kind not in self._bugs:
-            _say("unexpected %s; the batch is tried again", kind, level=logging.ERROR, error=error)
-        self._bugs.add(kind)
+    def bug(self, error: BaseException, consequence: str) -> None:
+        """An exception that should not have been, and what follows; said once for each type and place."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = None if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        if (kind := (type(error).__name__, place)) not in self._bugs:
+            self._bugs.add(kind)
+            _say("unexpected %s: %s; %s", kind[0], error, consequence, level=logging.ERROR, error=error)
 
 
 def say_left(left: Mapping[Destination, int], last_error: str | None) -> None:

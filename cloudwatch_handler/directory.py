@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -38,6 +39,9 @@ class Directory:
         else:
             path.chmod(0o700)  # whatever the umask
         directory = cls(path)
+        owner = os.fstat(directory.fd).st_uid
+        if owner != os.geteuid():
+            raise PermissionError(errno.EPERM, f"the directory belongs to user {owner}, and this is {os.geteuid()}")
         if stat.S_IMODE(os.fstat(directory.fd).st_mode) & 0o077:
             os.fchmod(directory.fd, 0o700)
         return directory

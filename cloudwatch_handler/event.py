@@ -236,7 +236,7 @@ class Batch:
 
     def admits(self, event: Event) -> bool:
         """Whether one more event of this size would leave a sealed batch legal."""
-        return len(self.events) < MAX_BATCH_COUNT and self.size + event.size <= MAX_BATCH_SIZE
+        return len(self.events) < self.max_count and self.size + event.size <= self.max_size
 
     def drop_first(self) -> Event:
         """Take the first event out, for good."""

@@ -33,6 +33,7 @@ from .process import begin_again_in_child, driving
 from .provision import Provisioner
 from .retry import RetryPolicy
 from .spool import Spool
+from .waiting import logging_lock, monotonic
 from .worker import DRAIN_COUNT, Worker
 
 
@@ -269,6 +270,8 @@ class CloudWatchHandler(logging.Handler):
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Wait until everything that was accepted before this call has been delivered, rejected or dropped.
 
+        With ``spool_directory`` it is also enough that all of it is on disk, while delivery fails.
+
         Safe from any thread, in a forked child, in a signal handler, and while ``logging.config`` is at work; there,
         without a timeout, it waits a fraction of a second, and the background thread goes on.
 
@@ -287,13 +290,18 @@ class CloudWatchHandler(logging.Handler):
         return self.worker.flush(timeout, self._flush_timeout)
 
     def close(self) -> None:
-        """Flush within ``shutdown_timeout``; what is left then is dropped, counted and said on stderr.
+        """Flush within ``shutdown_timeout``; what is left stays in the spool, or else is dropped, counted and said.
 
         A record that comes later starts the handler again, as with :class:`logging.FileHandler`.
         """
         self._begin_in_child()
+        began = monotonic()
         self.worker.close()
-        super().close()
+        # Deregistering takes logging's lock, which another thread may hold for as long as its dictConfig takes.
+        left = self.worker.shutdown_timeout - (monotonic() - began)
+        with logging_lock(max(0.0, left)) as is_ours:
+            if is_ours:
+                super().close()
 
     def recover(self, timeout: float | None = None) -> bool:
         """Deliver at once what dead processes have left in ``spool_directory``, and what is held here.
@@ -327,8 +335,8 @@ class CloudWatchHandler(logging.Handler):
         pid = os.getpid()
         if pid == self._pid:
             return
-        self._pid = pid
         if self.worker.pid != pid:  # forked behind Python's back: no fork hook ran
             begin_again_in_child()
         with suppress(ValueError):  # a variable of the environment is gone; the parent's names are the best there is
             self._naming = Naming(*self._names)
+        self._pid = pid

@@ -13,12 +13,12 @@ import atexit
 import os
 import sys
 import threading
-import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .children import close_before_termination
+from .waiting import monotonic
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -32,7 +32,9 @@ NO_THREADS = (
 )
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+# The processes in which the end of a child of multiprocessing is seen to: its ordinary end, and SIGTERM.
 _finalized_pid = 0
+_terminated_pid = 0
 _said: set[str] = set()
 
 
@@ -48,18 +50,20 @@ def workers() -> list[Worker]:
 
 def prepare_exit() -> None:
     """Called when a worker starts its thread: see to the doors that ``atexit`` does not watch."""
-    global _finalized_pid
+    global _finalized_pid, _terminated_pid
     signals = sys.modules.get("celery.signals")
     if signals is not None:
         signals.worker_process_shutdown.connect(_close_in_celery, weak=False, dispatch_uid="cloudwatch_handler")
-    process = sys.modules.get("multiprocessing.process")
-    if _finalized_pid == os.getpid() or process is None or process.parent_process() is None:
+    process, pid = sys.modules.get("multiprocessing.process"), os.getpid()
+    if process is None or process.parent_process() is None:
         return
-    _finalized_pid = os.getpid()
-    from multiprocessing.util import Finalize
+    if _finalized_pid != pid:
+        _finalized_pid = pid
+        from multiprocessing.util import Finalize
 
-    Finalize(None, close_all, exitpriority=0)
-    close_before_termination(close_all)
+        Finalize(None, close_all, exitpriority=0)
+    if _terminated_pid != pid and close_before_termination(close_all):
+        _terminated_pid = pid
 
 
 @atexit.register
@@ -68,14 +72,14 @@ def close_all() -> None:
 
     At interpreter exit this runs before ``logging.shutdown``, which was registered earlier.
     """
-    began = time.monotonic()
+    began = monotonic()
     if any(worker.pid != os.getpid() for worker in _workers):  # forked behind Python's back, and never logged
         begin_again_in_child()
     workers = tuple(_workers)
     for worker in workers:
         worker.urge()
     for worker in workers:
-        worker.close(max(0.0, worker.shutdown_timeout - (time.monotonic() - began)))
+        worker.close(max(0.0, worker.shutdown_timeout - (monotonic() - began)))
 
 
 def _close_in_celery(**_: object) -> None:
@@ -83,13 +87,24 @@ def _close_in_celery(**_: object) -> None:
 
 
 def begin_again_in_child() -> None:
-    """Forget what the parent had: its threads, its connections, its events."""
-    driving.clear()
-    for worker in tuple(_workers):
-        worker.reset()
+    """Forget what the parent had: its threads, its connections, its events. Each worker does so once."""
+    with _beginning:
+        strangers = [worker for worker in tuple(_workers) if worker.pid != os.getpid()]
+        if strangers:
+            driving.clear()
+        for worker in strangers:
+            worker.reset()
 
 
-os.register_at_fork(after_in_child=begin_again_in_child)
+def _after_fork() -> None:
+    global _beginning
+    _beginning = threading.RLock()
+    begin_again_in_child()
+
+
+# Reentrant, because a signal handler that logs may interrupt the one that holds it.
+_beginning = threading.RLock()
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def drives() -> bool:

@@ -134,6 +134,7 @@ class Segment:
         except FileNotFoundError:
             return None
         if segment._lock():
+            segment.size = segment.length()  # not earlier: its owner may have been alive and writing until then
             return segment
         segment.close()
         return None

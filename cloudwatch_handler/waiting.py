@@ -80,6 +80,18 @@ class Waiter:
             self._own.get(timeout=timeout)
 
 
+@contextmanager
+def logging_lock(timeout: float) -> Iterator[bool]:
+    """Logging's module lock for a ``with`` statement; False when it could not be had within so many seconds."""
+    lock = getattr(logging, "_lock", None)
+    is_ours = lock is None or lock.acquire(timeout=timeout)
+    try:
+        yield is_ours
+    finally:
+        if is_ours and lock is not None:
+            lock.release()
+
+
 def holds_logging_lock() -> bool:
     """Whether this thread holds logging's module lock, as it does inside ``dictConfig``."""
     is_owned = getattr(getattr(logging, "_lock", None), "_is_owned", None)

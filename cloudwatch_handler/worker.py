@@ -88,7 +88,6 @@ class Worker:
 
     def reset(self) -> None:
         """Begin from nothing: an empty buffer, fresh locks, no thread, no client."""
-        self.pid = os.getpid()
         if self._spool is not None:
             self._spool.forget()
         self._spool = None if self._make_spool is None else self._make_spool()
@@ -106,9 +105,11 @@ class Worker:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wakes_at = -math.inf  # monotonic; -inf while the thread is awake
         self._waiters = Waiters()
-        self._telling = False  # written by the thread that drives
+        self._telling = False  # on_rejected is at work; written by the thread that drives
+        self._snapshot = Statistics()
         self._refused: list[tuple[Event, str]] = []  # not in the books yet
         self._patience = math.inf  # seconds that the end of the process may still be held up; inf before the end
+        self.pid = os.getpid()  # last: another thread that sees it finds everything new
 
     # -- the log call's side --------------------------------------------------------------------------------------
 
@@ -127,7 +128,8 @@ class Worker:
         # First there, then a look whether somebody will come for it: another thread may have emptied the intake.
         if self._thread is None or self._stopping:
             self._begin()
-        if (intake or self._block_timeout is not None) and self._wakes_at > buffer.intake_since + self._send_interval:
+        # Whether or not it is still there: who took it from the intake may not be the thread, as in statistics().
+        if self._wakes_at > buffer.intake_since + self._send_interval:
             self._wake.put(None)
         if len(intake) >= self._drain_count or event[2] > DRAIN_SIZE:
             self._drain()
@@ -140,13 +142,14 @@ class Worker:
         self._wake.put(None)
 
     def _drain(self) -> None:
-        if self._ledger.acquire(blocking=False):  # else another thread is at it, or the code that a signal interrupted
-            try:
-                full = self._enter()
-            finally:
-                self._ledger.release()
-            if full and self._wakes_at > 0:
-                self._wake.put(None)
+        if not self._ledger.acquire(blocking=False):  # another thread is at it, or the code that a signal interrupted
+            return
+        try:
+            full = self._enter()
+        finally:
+            self._ledger.release()
+        if full and self._wakes_at > 0:
+            self._wake.put(None)
         if self._assists:
             self._assist()
 
@@ -194,6 +197,8 @@ class Worker:
                         self._buffer.intake.append(event)
                         self._enter()
                         return True
+                    if not self._buffer.can_hold(event):
+                        return False
                 finally:
                     self._ledger.release()
                 remaining = deadline - monotonic()
@@ -215,18 +220,24 @@ class Worker:
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
             return
+        has_ended = False
         try:
             if self._thread is None:
+                process.prepare_exit()
                 self._use_locks_of_today()
                 self._stopping = False
                 thread = threading.Thread(target=self._run, name="cloudwatch_handler", daemon=True)
                 self._thread = thread
                 thread.start()
-                process.prepare_exit()
+                has_ended = self._thread is None
         except RuntimeError:  # the interpreter is ending, or has no room for a thread: flush and close step themselves
             self._thread = None
         finally:
+            if self._thread is not None and self._thread.ident is None:  # Ctrl-C came before it ran
+                self._thread = None
             self._starting.release()
+        if has_ended and self._buffer.intake:  # of a log call that meanwhile found this one at it
+            self._start()
 
     def _use_locks_of_today(self) -> None:
         """Where gevent has replaced threads since the locks were made, those would stop all of its greenlets."""
@@ -234,20 +245,25 @@ class Worker:
             self._driver, self._wake = threading.Lock(), queue.SimpleQueue()
 
     def _run(self) -> None:
-        while True:
-            with self._driver:
-                due = self.step()
-            if due is None and self._stopping:
-                # First gone, then a last look: a log call appends first, and then looks whether there is a thread.
+        this = self._thread
+        try:
+            while True:
+                with self._driver:
+                    due = self.step()
+                if due is None and self._stopping:
+                    break
+                self._sleep()
+        finally:  # also when a SystemExit or gevent's GreenletExit comes through
+            # First gone, then a last look: a log call appends first, and then looks whether there is a thread.
+            if self._thread is this:
                 self._thread = None
-                if self._due() is not None:
-                    self._begin()
-                return
-            self._sleep(due)
+        if self._due() is not None:
+            self._begin()
 
-    def _sleep(self, due: float | None) -> None:
+    def _sleep(self) -> None:
+        self._wakes_at = math.inf
+        due = self._due()  # what came before the line above found no one to wake; and others may have delivered
         self._wakes_at = math.inf if due is None else due
-        due = self._due()  # what came before the line above found no one to wake
         timeout = None if due is None else max(0.0, due - monotonic())
         with suppress(queue.Empty):
             self._wake.get(timeout=timeout)
@@ -272,10 +288,12 @@ class Worker:
                 self._load(self._spool)
             with self._ledger:
                 self._enter()
-                batch = self._buffer.take(now=monotonic())
                 losses = self._buffer.losses()
             for destination, loss in losses.items():
                 self._delivery.lose(destination, loss)
+            with self._ledger:
+                self._buffer.put_back()
+                batch = self._buffer.take(now=monotonic())
             if batch is not None:
                 self._deliver(batch)
             if self._spool is not None:
@@ -286,7 +304,7 @@ class Worker:
             self._waiters.notify()
             return self._due()
         except Exception as error:  # nothing may end the thread
-            self._diagnostics.bug(error)
+            self._diagnostics.bug(error, "delivery goes on")
             return monotonic() + BUG_DELAY
         finally:
             process.driving.discard(ident)
@@ -322,7 +340,7 @@ class Worker:
                 raise AssertionError(f"{attempt.events} events reported of a batch of {len(batch)}")
             report = attempt
         except Exception as error:
-            self._diagnostics.bug(error)
+            self._diagnostics.bug(error, "the batch is tried again")
         finally:  # also when a KeyboardInterrupt goes through: the batch returns to its lane
             now = monotonic()
             with self._ledger:
@@ -336,29 +354,39 @@ class Worker:
         """Say what was rejected and dropped."""
         now = monotonic()
         with self._ledger:
+            self._telling = self._buffer.has_rejections()
             rejections = self._buffer.rejections()
             drops = self._buffer.drops()
-            self._telling = True
-        for reason, destination, events in rejections:
-            self._diagnostics.rejected(reason, destination, len(events), now=now)
-            if self._on_rejected is not None:
-                try:
-                    self._on_rejected(RejectedEvents.of(reason, destination, events))
-                except Exception as error:
-                    self._diagnostics.bug(error)
+        try:
+            for reason, destination, events in rejections:
+                self._diagnostics.rejected(reason, destination, len(events), now=now)
+                if self._on_rejected is not None:
+                    self._call_back(self._on_rejected, RejectedEvents.of(reason, destination, events))
+        finally:
+            self._telling = False
         for reason, count in drops.items():
             self._diagnostics.dropped(reason, count, now=now)
         for line in self._spool.news() if self._spool is not None else ():
             self._diagnostics.say(line)
-        self._telling = False
+
+    def _call_back(self, on_rejected: Callable[[RejectedEvents], object], rejected: RejectedEvents) -> None:
+        try:
+            on_rejected(rejected)
+        except (Exception, SystemExit) as error:  # sys.exit() would only end this thread
+            self._diagnostics.bug(error, "on_rejected raised it, and is called again for the next events")
 
     # -- flush, close, statistics -----------------------------------------------------------------------------------
 
     def statistics(self) -> Statistics:
-        """A snapshot of the ledger."""
-        with self._ledger:
+        """A snapshot of the ledger; the last one, in a signal handler that has interrupted whoever keeps the books."""
+        if not self._ledger.acquire(timeout=REENTRY):
+            return self._snapshot
+        try:
             self._enter()
-            return self._buffer.statistics()
+            self._snapshot = self._buffer.statistics()
+        finally:
+            self._ledger.release()
+        return self._snapshot
 
     def flush(self, timeout: float | None, default: float) -> bool:
         """Deliver all that was accepted before the call.
@@ -395,12 +423,13 @@ class Worker:
                         self.step()
                 finally:
                     self._driver.release()
-                self.urge()
+                self._mark(REENTRY)  # what was taken over waits for no company; but a stream that rests goes on resting
                 with self._ledger:
                     due = self._buffer.due()
-                if due is None and not found and (spool is None or not spool.backlog):
+                if due is not None:
+                    waiter.wait(max(0.0, min(due, deadline) - monotonic()))
+                elif not found and (spool is None or not spool.backlog):
                     return spool is None or not spool.has_more
-                waiter.wait(max(0.0, min((due or 0.0) - monotonic(), remaining)))
         return False
 
     def close(self, timeout: float | None = None) -> None:
@@ -441,6 +470,7 @@ class Worker:
         finally:
             self._ledger.release()
         self._waiters.notify()
+        self._wake.put(None)  # the thread may be asleep for as long as a lane rested that is gone now
         say_left(left, last_error)
 
     def urge(self, timeout: float = REENTRY) -> Mark | None:
@@ -488,9 +518,11 @@ class Worker:
         """
         left = None if self._spool is None else self._spool.backlog.mark()
         with self._waiters.join() as waiter:
-            while left is not None or not self._buffer.reached(mark):
+            while left is not None or not self._is_done(mark):
                 if left is not None and not self._comes_back(left):
-                    left, mark = None, self._mark(REENTRY) or mark  # what was on disk only is in memory now
+                    # What was on disk only is in memory now.
+                    left, later = None, self._mark(REENTRY)
+                    mark = mark if later is None else later
                     continue
                 self._begin()
                 remaining = deadline - monotonic()
