@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from cloudwatch_handler import CloudWatchHandler, client
+from cloudwatch_handler import CloudWatchHandler, source
 
 NUMBER = struct.Struct("q")
 
@@ -99,7 +99,7 @@ def forked(name: str, handler: CloudWatchHandler, logger: logging.Logger, diary:
 def main() -> None:
     """Log until SIGTERM, and now and then fork a child that does so too."""
     name, stream, diary_, seed, threads, forks, arguments = sys.argv[1:]
-    client.READ_TIMEOUT = 1.0  # a hang costs one; a soak wants many
+    source.READ_TIMEOUT = 1.0  # a hang costs one; a soak wants many
     diary = Path(diary_)
     handler = CloudWatchHandler("soak", stream, **json.loads(arguments))
     logger = logging.getLogger("soak")

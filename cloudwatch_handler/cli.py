@@ -13,11 +13,11 @@ from rich.console import Console
 
 from . import demo as demonstration
 from . import shipping
-from .client import Boto3Client, ClientSource
 from .display import counts, progress, segments, summary
 from .errors import ServiceError
 from .handler import CloudWatchHandler
 from .lines import Lines, sample
+from .source import Boto3Client, ClientSource
 from .survey import SegmentSummary, survey
 from .version import __version__
 

@@ -81,7 +81,8 @@ class Stream:
         described: whether ``token`` is known to be the stream's, as far as anything can be.
         contested: True while other processes write to it too.
         calm: consecutive puts without anybody else's in between.
-        answer_lost: the last put may have been carried out; it is repeated with the same token.
+        unanswered: the events of the last put, if it may have been carried out; they are sent again, as they were and
+            with the same token, before that is described anew. None: it was answered.
         failures: attempts since the service last answered to the point. The back-off grows with them, not with those of
             the batch: another batch at the head of the line is no reason to knock sooner.
         created: it was created after the last put found it missing; if it is missing again, that has to wait.
@@ -94,7 +95,7 @@ class Stream:
     described: bool = False
     contested: bool = False
     calm: int = 0
-    answer_lost: bool = False
+    unanswered: Sequence[Event] | None = None
     failures: int = 0
     created: bool = False
     loss: Loss | None = None
@@ -103,7 +104,7 @@ class Stream:
 
     def answered(self) -> None:
         """The service has said what became of the last put."""
-        self.answer_lost, self.failures, self.created = False, 0, False
+        self.unanswered, self.failures, self.created = None, 0, False
 
     def told(self) -> None:
         """The notice of a loss is in the stream, or never will be."""
@@ -164,11 +165,16 @@ class Delivery:
         # The notice goes with the batch if there is room for it, and ahead of it otherwise.
         apart = notice is not None and (stream.tells_apart or not batch.admits(notice))
         sent = good if notice is None else [notice] if apart else [notice, *good]
+        if stream.unanswered is not None and stream.unanswered != sent:
+            # What came in between (it was given up, or part of it) leaves no way to find out; the token may be spent.
+            stream.unanswered, stream.described = None, False
         try:
             token = self._token(batch.destination, stream, counts)
             counts["put_requests"] += 1
             result = self._service.put_log_events(batch.destination, sent, token)
         except errors.ServiceError as error:
+            if error.may_be_stored and error.operation == "PutLogEvents":
+                stream.unanswered = sent
             return self._failed(batch, [] if apart else good, stream, error, rejected, counts, now)
         stream.answered()
         stream.token = result.next_token
@@ -192,7 +198,7 @@ class Delivery:
 
     def _notice(self, stream: Stream, destination: Destination, timestamp: int) -> Event | None:
         """The event that tells of all losses; as long as an answer is lost, the same again, whatever else gets lost."""
-        if stream.loss is not None and (stream.telling is None or not stream.answer_lost):
+        if stream.loss is not None and (stream.telling is None or stream.unanswered is None):
             stream.telling = stream.loss if stream.telling is None else stream.telling + stream.loss
             stream.loss = None
         return None if stream.telling is None else encode(destination, timestamp, str(stream.telling))
@@ -226,15 +232,15 @@ class Delivery:
     def _token(self, destination: Destination, stream: Stream, counts: Counter[str]) -> str | None:
         if self._mode == "none":
             return None
-        if self._mode != "describe" and stream.described and (not stream.contested or stream.answer_lost):
+        if self._mode != "describe" and stream.described and (not stream.contested or stream.unanswered is not None):
             return stream.token
         try:
             token, requests = self._service.upload_token(destination)
-        except errors.NotFound:
-            counts["describe_requests"] += 1
+        except errors.NotFound as error:
+            counts["describe_requests"] += error.requests
             token = None  # the put will say so too, and then it is created
         except errors.ServiceError as error:
-            counts["describe_requests"] += 1
+            counts["describe_requests"] += error.requests
             if self._mode != "auto":
                 raise
             # Not permitted, throttled, unknown to this endpoint: the next attempt goes on without asking again.
@@ -301,7 +307,6 @@ class Delivery:
             error = problem or error
         if isinstance(error, errors.Throttled):
             counts["throttled_requests"] += 1
-        stream.answer_lost = stream.answer_lost or error.may_be_stored
         stream.failures += 1
         return self._rest(again, batch, error, self._retry.delay(stream.failures) * self._jitter(), now)
 
@@ -323,7 +328,7 @@ class Delivery:
         # In "cached" and "auto" the next attempt describes, because nothing is known now; if that is not permitted,
         # the token that the error names is the best there is.
         stream.token, stream.described = error.expected_token, False
-        stream.contested, stream.answer_lost = self._mode == "auto", False
+        stream.contested, stream.unanswered = self._mode == "auto", None
 
 
 def _split_rejected(events: Sequence[Event], result: PutResult) -> dict[str, Sequence[Event]]:

@@ -46,7 +46,8 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self._troubles: dict[Destination, _Trouble] = {}
-        self._counted: dict[str, Counter[str]] = {}
+        self._counted: dict[str, tuple[Counter[str], Callable[[Mapping[str, int]], str]]] = {}
+        self._mentioned: set[str] = set()
         self._quiet_until: dict[str, float] = {}
         self._bugs: set[tuple[str, object]] = set()
 
@@ -109,12 +110,23 @@ class Diagnostics:
         self._count("dropped", reason, count, now, text)
 
     def _count(self, kind: str, key: str, count: int, now: float, text: Callable[[Mapping[str, int]], str]) -> None:
-        counted = self._counted.setdefault(kind, Counter())
+        """Say it at once for a reason that was not said before; otherwise a minute after the last line of the kind."""
+        counted, _ = self._counted.setdefault(kind, (Counter(), text))
+        self._counted[kind] = counted, text
         counted[key] += count
-        if now >= self._quiet_until.get(kind, now):
+        is_new = f"{kind} {key}" not in self._mentioned
+        if is_new or now >= self._quiet_until.get(kind, now):
+            self._mentioned.update(f"{kind} {reason}" for reason in counted)
             self._quiet_until[kind] = now + INTERVAL
             _say("%s", text(counted))
             counted.clear()
+
+    def say_rest(self) -> None:
+        """Say what was counted since the last line, before nobody can any more."""
+        for counted, text in self._counted.values():
+            if counted:
+                _say("%s", text(counted))
+                counted.clear()
 
     def say(self, line: str) -> None:
         """Pass on something that says itself once for each change of state."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: Ends the names of segments.
 SUFFIX = ".jsonl"
+#: Ends the name of a segment with damage, after what was intact in it has been delivered.
+CORRUPT_SUFFIX = ".corrupt"
 
 
 class Directory:
@@ -26,7 +28,7 @@ class Directory:
 
     @classmethod
     def make(cls, path: Path) -> Directory:
-        """The same; it is made where it is missing, and closed to everybody else.
+        """The same; it is made where it is missing, and closed to everybody else if nothing else is in it.
 
         Raises:
             OSError: it cannot be made, or belongs to somebody else.
@@ -42,7 +44,8 @@ class Directory:
         owner = os.fstat(directory.fd).st_uid
         if owner != os.geteuid():
             raise PermissionError(errno.EPERM, f"the directory belongs to user {owner}, and this is {os.geteuid()}")
-        if stat.S_IMODE(os.fstat(directory.fd).st_mode) & 0o077:
+        # A directory that serves something else as well keeps its mode; the files of the spool are closed in any case.
+        if stat.S_IMODE(os.fstat(directory.fd).st_mode) & 0o077 and directory.is_ours():
             os.fchmod(directory.fd, 0o700)
         return directory
 
@@ -52,6 +55,10 @@ class Directory:
             return os.path.samestat(os.fstat(self.fd), os.stat(self.path, follow_symlinks=False))
         except OSError:
             return False
+
+    def is_ours(self) -> bool:
+        """Whether it holds nothing but what a spool has put there."""
+        return all(name.endswith((SUFFIX, CORRUPT_SUFFIX)) for name in os.listdir(self.fd))
 
     def segments(self) -> list[str]:
         """Names of the segments, without suffix, oldest first."""

@@ -31,10 +31,12 @@ class ServiceError(Exception):
         may_be_stored: True when the request may have been carried out although no answer came, so that sending the
             batch again can store it twice.
         status: HTTP status of the error answer; None when there was no answer.
+        requests: how many requests the operation took, pages before this one included.
     """
 
     phrase = "failed"
     status: int | None = None
+    requests: int = 1
 
     def __init__(self, operation: str, code: str, detail: str = "", *, may_be_stored: bool = False) -> None:
         super().__init__(operation, code, detail)
@@ -44,7 +46,7 @@ class ServiceError(Exception):
         self.may_be_stored = may_be_stored
 
     def __str__(self) -> str:
-        detail = f": {self.detail}" if self.detail else ""
+        detail = f": {' '.join(self.detail.split())}" if self.detail else ""  # botocore breaks lines
         return f"{self.operation} {self.phrase} ({self.code}{detail})"
 
 

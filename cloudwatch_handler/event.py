@@ -228,22 +228,17 @@ class Batch:
             size += event_size
             memory += len(fragment) + EVENT_MEMORY
             end += 1
-        self.events.extend(events[start:end])
-        self.earliest, self.latest, self.size, self.memory = earliest, latest, size, memory
-        if len(self.events) >= self.max_count:
+        taken = events[start:end]
+        if len(self.events) + len(taken) >= self.max_count:
             self.full = True
+        # No call in these lines: no signal handler can raise in between.
+        self.earliest, self.latest, self.size, self.memory = earliest, latest, size, memory
+        self.events += taken
         return end
 
     def admits(self, event: Event) -> bool:
         """Whether one more event of this size would leave a sealed batch legal."""
         return len(self.events) < self.max_count and self.size + event.size <= self.max_size
-
-    def drop_first(self) -> Event:
-        """Take the first event out, for good."""
-        event = self.events.popleft()
-        self.size -= event.size
-        self.memory -= event.memory
-        return event
 
     def seal(self) -> Sequence[Event]:
         """Close the batch, bring it into the order of time (stable for equal milliseconds), and return its events."""

@@ -6,9 +6,11 @@ import datetime
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Literal
+
+from . import options
 
 #: Levels of nesting beyond which an object that JSON has no form for is cut off.
 _DEEPEST = 100
@@ -32,10 +34,13 @@ class CloudWatchFormatter(logging.Formatter):
     Args:
         fmt, datefmt, style, validate, defaults: as for :class:`logging.Formatter`; used for messages that are no
             mapping. None for ``fmt`` means the message alone, followed by the traceback if there is one.
-        json_serialize_default: makes a JSON value of an object that :mod:`json` does not know; None means
-            :func:`serialize_default`.
+        json_serialize_default: makes a JSON value of an object that :mod:`json` does not know, or its dotted path; None
+            means :func:`serialize_default`.
         add_log_record_attrs: names of record attributes to add to the JSON object. When it is not empty, a message
             that is no mapping becomes ``{"msg": text, …}``. A record that lacks an attribute gets null. None for none.
+
+    Raises:
+        TypeError, ValueError: an argument breaks its rule.
     """
 
     def __init__(
@@ -46,11 +51,14 @@ class CloudWatchFormatter(logging.Formatter):
         validate: bool = True,
         *,
         defaults: Mapping[str, object] | None = None,
-        json_serialize_default: Callable[[object], object] | None = None,
+        json_serialize_default: Callable[[object], object] | str | None = None,
         add_log_record_attrs: Sequence[str] | None = None,
     ) -> None:
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
-        self.json_serialize_default = json_serialize_default or serialize_default
+        default = options.function("json_serialize_default", json_serialize_default)
+        self.json_serialize_default = default or serialize_default
+        if isinstance(add_log_record_attrs, (str, bytes)) or not isinstance(add_log_record_attrs or [], Iterable):
+            raise TypeError(f"add_log_record_attrs must be a list of names or None, not {add_log_record_attrs!r}")
         self.add_log_record_attrs = add_log_record_attrs or ()
         self._message_only = fmt is None
 

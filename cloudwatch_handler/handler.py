@@ -9,11 +9,11 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal, cast
+from typing import Literal
 
 from . import options
 from .buffer import Buffer, Overflow
-from .client import Boto3Client, ClientSource, CloudWatchLogs, GroupOptions
+from .client import CloudWatchLogs, GroupOptions
 from .delivery import Delivery, SequenceToken
 from .event import (
     EVENT_OVERHEAD,
@@ -32,6 +32,7 @@ from .naming import Naming
 from .process import begin_again_in_child, driving
 from .provision import Provisioner
 from .retry import RetryPolicy
+from .source import Boto3Client, ClientSource, client_argument
 from .spool import Spool
 from .waiting import logging_lock, monotonic
 from .worker import DRAIN_COUNT, Worker
@@ -152,11 +153,11 @@ class CloudWatchHandler(logging.Handler):
         default = options.function("json_serialize_default", json_serialize_default)
 
         source = ClientSource(
-            boto3_client=self._client_argument(boto3_client),
+            boto3_client=client_argument(boto3_client, "put_log_events"),
             boto3_profile_name=options.text("boto3_profile_name", boto3_profile_name),
-            region_name=options.text("region_name", region_name),
-            endpoint_url=options.text("endpoint_url", endpoint_url),
-            role_arn=options.text("role_arn", role_arn),
+            region_name=options.region("region_name", region_name),
+            endpoint_url=options.url("endpoint_url", endpoint_url),
+            role_arn=options.role("role_arn", role_arn),
         )
         group = GroupOptions(
             options.tags("log_group_tags", log_group_tags),
@@ -217,23 +218,17 @@ class CloudWatchHandler(logging.Handler):
             keeps_deadlines=boto3_client is None,
         )
         self._pid = self.worker.pid
-        super().__init__(level)
+        super().__init__(options.level(level))
         self.formatter = CloudWatchFormatter(json_serialize_default=default)
         # A handler that is thrown away without close() still delivers, but its thread ends.
         weakref.finalize(self, self.worker.retire).atexit = False
-
-    @staticmethod
-    def _client_argument(client: object) -> Boto3Client | Callable[[], Boto3Client] | None:
-        if client is None or hasattr(client, "put_log_events") or callable(client):
-            return cast("Boto3Client | Callable[[], Boto3Client] | None", client)
-        raise TypeError(f"boto3_client must be a boto3 logs client or a callable that makes one, not {client!r}")
 
     # -- logging.Handler ------------------------------------------------------------------------------------------
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """Filter and emit, without the lock that :class:`logging.Handler` holds over both."""
         try:
-            passed: bool | logging.LogRecord = not self.filters or self.filter(record)
+            passed: bool | logging.LogRecord = self.filter(record)
         except Exception:
             self.handleError(record)
             return False

@@ -88,7 +88,10 @@ class Loss:
 
 
 def _iso(timestamp: int) -> str:
-    moment = datetime.datetime.fromtimestamp(timestamp / 1000, tz=datetime.timezone.utc)
+    try:
+        moment = datetime.datetime.fromtimestamp(timestamp / 1000, tz=datetime.timezone.utc)
+    except (ValueError, OverflowError, OSError):  # a record may claim any time
+        return f"{timestamp} ms since 1970"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import re
+import stat
 import threading
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
@@ -66,6 +69,56 @@ def text(argument: str, value: str | None) -> str | None:
     if value == "":
         raise ValueError(f"{argument} must not be empty; None leaves it out")
     return value
+
+
+def level(value: int | str) -> int | str:
+    """A level of logging: a number from 0 on, or the name of one.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"level must be a number or the name of a level, not {value!r}")
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"level must be at least 0, not {value!r}")
+    if isinstance(value, str) and not isinstance(logging.getLevelName(value), int):
+        raise ValueError(f"level must be the name of a level, such as 'INFO', not {value!r}")
+    return value
+
+
+def region(argument: str, value: str | None) -> str | None:
+    """The name of a region, as boto3 takes it, or None.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    return _matching(argument, value, r"[a-zA-Z0-9](-?[a-zA-Z0-9])*", "the name of a region, such as 'eu-central-1'")
+
+
+def url(argument: str, value: str | None) -> str | None:
+    """The URL of an endpoint, or None.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    return _matching(argument, value, r"https?://[^\s/]+(/\S*)?", "a URL, such as 'http://localhost:4566'")
+
+
+def role(argument: str, value: str | None) -> str | None:
+    """The ARN of a role, or None.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    rule = "the ARN of a role, such as 'arn:aws:iam::123456789012:role/name'"
+    return _matching(argument, value, r"arn:\S{16,2044}", rule)
+
+
+def _matching(argument: str, value: str | None, pattern: str, rule: str) -> str | None:
+    checked = text(argument, value)
+    if checked is not None and not re.fullmatch(pattern, checked):
+        raise ValueError(f"{argument} must be {rule}, or None, not {value!r}")
+    return checked
 
 
 def choice(argument: str, value: T, allowed: Collection[object]) -> T:
@@ -175,14 +228,24 @@ def directory(argument: str, value: str | os.PathLike[str] | None) -> Path | Non
 
     Raises:
         TypeError: it is no path.
-        ValueError: something else is there, or a symbolic link, which is never followed.
+        ValueError: something else is there; or a symbolic link, which is never followed; or everybody may write to it.
     """
     if value is None:
         return None
     try:
-        path = Path(value).absolute()
+        name = os.fsdecode(value)
     except TypeError:
         raise TypeError(f"{argument} must be a path or None, not {value!r}") from None
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
+    if not name or "\0" in name:
+        raise ValueError(f"{argument} must be a path as text, or None, not {value!r}")
+    path = Path(name).absolute()
+    try:
+        usable = not path.is_symlink() and (path.is_dir() or not path.exists())
+        is_open = path.is_dir() and bool(path.stat().st_mode & stat.S_IWOTH)
+    except OSError as error:
+        raise ValueError(f"{argument} must be a path that can be used, not {value!r} ({error.strerror})") from None
+    if not usable:
         raise ValueError(f"{argument} must be a directory, or not exist yet, and be no symbolic link, not {value!r}")
+    if is_open:
+        raise ValueError(f"{argument} must be a directory that not everybody may write to, not {value!r}")
     return path

@@ -76,8 +76,8 @@ class Provisioner:
     def finish(self, log_group_name: str) -> errors.ServiceError | None:
         """Set the retention of a group that this process has created, unless that is done.
 
-        Called after a delivery: no event waits for a retention policy. Returns the error that ended the last attempt,
-        or None.
+        Called after a delivery: no event waits for a retention policy. Returns the error of the first attempt, so that
+        it is said once, and of the last; otherwise None.
         """
         attempts = self._unfinished.get(log_group_name)
         if attempts is None or self._retention_days is None:
@@ -87,7 +87,7 @@ class Provisioner:
         except errors.ServiceError as error:
             self._unfinished[log_group_name] = attempts - 1
             if attempts > 1:
-                return None
+                return error if attempts == FINISH_ATTEMPTS else None
             del self._unfinished[log_group_name]
             return error
         del self._unfinished[log_group_name]

@@ -6,8 +6,9 @@ end is that no token comes.
 
 A range ends at a fixed time, or else the reading of a busy stream would never end: each page brings what was logged
 while the last one was on its way. "Now" is no good end, though, since events may be dated ahead of the reader's clock.
-So the range goes as far ahead as an event can be; and once a page reaches the time at which reading began, the newest
-event that is stored then becomes the last.
+So the range goes as far ahead as an event can be. Of one stream, once a page reaches the time at which reading began,
+the newest event that is stored then becomes the last. FilterLogEvents cannot be asked for the newest: there, what came
+in after reading began is left out, so that a consumer who takes his time has no more to read for it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import datetime
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from random import random
 from time import sleep, time
 from typing import NamedTuple, cast
 
 from . import options
-from .client import Answer, Boto3Client, ClientSource, CloudWatchLogs
+from .connection import Connection
 from .errors import Throttled, Unavailable
 from .event import MAX_EVENT_LEAD_MS
 from .retry import RetryPolicy
+from .source import Answer, Boto3Client, ClientSource, client_argument
 
 #: A page that is throttled or does not get through is asked for so often, which takes 13 s on average.
 ATTEMPTS = 10
@@ -86,12 +89,12 @@ class LogReader:
     ) -> None:
         self._group = group_name("log_group_name", log_group_name)
         source = ClientSource(
-            boto3_client=_client_argument(boto3_client),
+            boto3_client=_argument(boto3_client),
             boto3_profile_name=options.text("boto3_profile_name", boto3_profile_name),
-            region_name=options.text("region_name", region_name),
-            endpoint_url=options.text("endpoint_url", endpoint_url),
+            region_name=options.region("region_name", region_name),
+            endpoint_url=options.url("endpoint_url", endpoint_url),
         )
-        self._service = CloudWatchLogs(source)
+        self._connection = Connection(source)
 
     def read(
         self,
@@ -168,7 +171,6 @@ class LogReader:
 
     def _filter(self, stream: str | None, low: int | None, high: int | None, pattern: str | None) -> Iterator[LogEvent]:
         if high is None:
-            # Being busy does not make this endless: once it has caught up, the service gives no further token.
             high = int(time() * 1000) + HORIZON_MS
         if (low or 0) >= high:
             return
@@ -180,10 +182,15 @@ class LogReader:
             parameters["logStreamNames"] = [stream]
         if pattern is not None:
             parameters["filterPattern"] = pattern
+        began: int | None = None
         while True:
             answer = self._call("FilterLogEvents", lambda client: client.filter_log_events(**parameters))
+            if began is None:
+                began = max(int(time() * 1000), _time_of(answer))
             for fields in _events(answer):
-                yield _event(fields, stream)
+                event = _event(fields, stream)
+                if event.ingestion_time <= began:
+                    yield event
             # Not compared with the one that was sent: that may come again, and goes on.
             token = answer.get("nextToken")
             if not token:
@@ -193,10 +200,10 @@ class LogReader:
     def _call(self, operation: str, call: Callable[[Boto3Client], Answer]) -> Answer:
         for bound in itertools.islice(RETRY.delays(), ATTEMPTS - 1):
             try:
-                return self._service._call(operation, call)
+                return self._connection.call(operation, call)
             except (Throttled, Unavailable):
                 sleep(bound * random())
-        return self._service._call(operation, call)
+        return self._connection.call(operation, call)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._group}>"
@@ -249,12 +256,20 @@ def milliseconds(argument: str, value: datetime.datetime | int | None) -> int | 
     return since
 
 
-def _client_argument(client: object) -> Callable[[], Boto3Client] | None:
-    if hasattr(client, "get_log_events"):
-        return lambda: cast(Boto3Client, client)
-    if client is None or callable(client):
-        return cast("Callable[[], Boto3Client] | None", client)
-    raise TypeError(f"boto3_client must be a boto3 logs client or a callable that makes one, not {client!r}")
+def _argument(client: object) -> Boto3Client | Callable[[], Boto3Client] | None:
+    given = client_argument(client, "get_log_events")
+    # A client that can only read is none for a ClientSource, which asks for put_log_events.
+    return (lambda: cast(Boto3Client, given)) if hasattr(given, "get_log_events") else given
+
+
+def _time_of(answer: Answer) -> int:
+    """The end of the second in which the service gave this answer, by its own clock; 0 where it does not tell."""
+    metadata = cast(Mapping[str, Mapping[str, str]], answer.get("ResponseMetadata", {}))
+    try:
+        date = parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
+    except (LookupError, TypeError, ValueError):
+        return 0
+    return int(date.timestamp() * 1000) + 999
 
 
 def _events(answer: Answer) -> Sequence[Mapping[str, object]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
@@ -40,8 +42,11 @@ class RetryPolicy:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"retry: {field.name} must be a number, not {value!r}")
-            if not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"retry: {field.name} must be finite, not {value!r}")
+            most = sys.float_info.max if field.name == "factor" else threading.TIMEOUT_MAX
+            if value > most:
+                raise ValueError(f"retry: {field.name} must be at most {most:,g}, not {value!r}")
         if self.base <= 0:
             raise ValueError(f"retry: base must be more than 0 seconds, not {self.base!r}")
         if self.factor < 1:
@@ -92,5 +97,12 @@ class RetryPolicy:
 
         ``RetryPolicy(base=0.1).window(3)`` is 0.1 + 0.2 + 0.4 = 0.7 seconds, whatever ``max_delay`` is: a service that
         comes up after 20 s needs more attempts, or longer ones.
+
+        Raises:
+            TypeError, ValueError: attempts is no whole number from 0 on.
         """
+        if isinstance(attempts, bool) or not isinstance(attempts, int):
+            raise TypeError(f"attempts must be a whole number, not {attempts!r}")
+        if attempts < 0:
+            raise ValueError(f"attempts must be at least 0, not {attempts!r}")
         return sum(itertools.islice(self.delays(), attempts))

@@ -30,12 +30,10 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple, NoReturn, TypeAlias
 
-from .directory import SUFFIX, Directory
+from .directory import CORRUPT_SUFFIX, SUFFIX, Directory
 from .event import EVENT_OVERHEAD, Destination, Event
 from .waiting import wall_clock
 
-#: Ends the name of a segment with damage, after what was intact in it has been delivered.
-CORRUPT_SUFFIX = ".corrupt"
 READ_SIZE = 1 << 20
 #: No line is longer: a message of 1 MB, each byte of which JSON writes as six.
 MAX_LINE_SIZE = 8 << 20

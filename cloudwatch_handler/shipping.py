@@ -10,11 +10,11 @@ from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from time import monotonic
 
-from .client import Boto3Client
 from .handler import CloudWatchHandler
 from .ledger import Statistics
 from .lines import number_of
 from .reader import group_name, stream_name
+from .source import Boto3Client
 
 #: Seconds between two looks at how far things are.
 LOOK_INTERVAL = 0.1

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .backlog import SPAN, Backlog, Reading
-from .directory import SUFFIX, Directory
+from .directory import CORRUPT_SUFFIX, SUFFIX, Directory
 from .event import Destination, Event
-from .segment import CORRUPT_SUFFIX, Head, Segment, head_of, ranges_of
+from .segment import Head, Segment, head_of, ranges_of
 from .waiting import monotonic
 
 #: A segment is such a part of ``max_spool_size``, within bounds. Each is an open file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -52,6 +53,13 @@ _BY_CODE: dict[str, type[errors.ServiceError]] = {
     ),
 }
 
+#: What codes that nobody foresaw are about, by what they contain. The rest says nothing about the events.
+_BY_PATTERN = (
+    (re.compile("Throttl|LimitExceeded|QuotaExceeded|Throughput|Bandwidth|TooMany"), errors.Throttled),
+    (re.compile("Auth|Access|Credential|Signature|Token|KMS|Subscription|OptIn|Forbidden"), errors.Denied),
+    (re.compile("Validation|Serialization|Malformed|Invalid(Param|Req|Arg|Input)|TooLarge"), errors.InvalidRequest),
+)
+
 #: The calls by which botocore gets credentials, in the middle of one of ours.
 _CREDENTIAL_OPERATIONS = frozenset(
     (
@@ -93,9 +101,7 @@ def _from_answer(operation: str, error: boto.ClientError) -> errors.ServiceError
     code = str(answer.get("Error", {}).get("Code", "Unknown")).rpartition("#")[2]
     text = str(answer.get("Error", {}).get("Message", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    # Where the body has no code in it, botocore names the status in its place: then nobody has judged the events.
-    judged = "RequestId" in answer.get("ResponseMetadata", {}) and not code.isdigit()
-    kind = _BY_CODE.get(code) or _by_status(status, judged=judged)
+    kind = _BY_CODE.get(code) or _by_pattern(code) or _by_status(status)
     meant: errors.ServiceError
     if error.operation_name in _CREDENTIAL_OPERATIONS:
         # Whatever is wrong with it, it is not our request, which was never sent.
@@ -114,12 +120,16 @@ def _from_answer(operation: str, error: boto.ClientError) -> errors.ServiceError
     return meant
 
 
-def _by_status(status: int, *, judged: bool) -> type[errors.ServiceError]:
-    """Only what the service itself calls wrong, or what is too large for whoever said so, is given up."""
+def _by_pattern(code: str) -> type[errors.ServiceError] | None:
+    return next((kind for pattern, kind in _BY_PATTERN if pattern.search(code)), None)
+
+
+def _by_status(status: int) -> type[errors.ServiceError]:
+    """Only what is too large for whoever said so is given up; a code that says nothing is no verdict on the events."""
     if status == 429:
         return errors.Throttled
     if status in (401, 403):
         return errors.Denied
-    if status in (413, 415) or (status == 400 and judged):
+    if status in (413, 415):
         return errors.InvalidRequest
     return errors.Unavailable

@@ -24,10 +24,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import process
-from .buffer import Buffer, Mark
+from .buffer import Buffer
 from .delivery import Delivery
 from .diagnostics import Diagnostics, say_left
 from .event import Batch, Event
+from .lanes import Mark
 from .ledger import DeliveryReport, RejectedEvents, Statistics
 from .spool import Spool
 from .waiting import Waiters, calls_end_by, holds_logging_lock, monotonic, wall_clock
@@ -183,7 +184,8 @@ class Worker:
     def _enter(self) -> bool:
         """Enter into the books what log calls have left; True when a batch is full. The caller holds the ledger."""
         while self._refused:
-            self._buffer.refuse(*self._refused.pop(0))
+            self._buffer.refuse(*self._refused[0])
+            del self._refused[0]
         return self._buffer.drain()
 
     def _add_when_there_is_room(self, event: Event) -> bool:
@@ -288,11 +290,11 @@ class Worker:
                 self._load(self._spool)
             with self._ledger:
                 self._enter()
-                losses = self._buffer.losses()
+                losses = self._buffer.books.losses()
             for destination, loss in losses.items():
                 self._delivery.lose(destination, loss)
             with self._ledger:
-                self._buffer.put_back()
+                self._buffer.lanes.put_back()
                 batch = self._buffer.take(now=monotonic())
             if batch is not None:
                 self._deliver(batch)
@@ -329,7 +331,7 @@ class Worker:
             reading = spool.backlog.plan() if room else None
         if reading is not None and spool.read(reading, room):
             with self._ledger:
-                if self._buffer.restore(reading.events, new=reading.new):
+                if self._buffer.restore(reading.events, new=bool(reading.new)):
                     spool.backlog.loaded(reading)
 
     def _deliver(self, batch: Batch) -> None:
@@ -346,7 +348,7 @@ class Worker:
             with self._ledger:
                 self._buffer.settle(batch, report, now=now)
                 if report.error is not None:
-                    self._buffer.note_error(str(report.error), wall=wall_clock())
+                    self._buffer.books.note_error(str(report.error), wall=wall_clock())
                 pending = self._buffer.pending()
         self._diagnostics.attempt(batch.destination, report, pending=pending, now=now)
 
@@ -354,9 +356,9 @@ class Worker:
         """Say what was rejected and dropped."""
         now = monotonic()
         with self._ledger:
-            self._telling = self._buffer.has_rejections()
+            self._telling = self._buffer.books.has_rejections()
             rejections = self._buffer.rejections()
-            drops = self._buffer.drops()
+            drops = self._buffer.books.drops()
         try:
             for reason, destination, events in rejections:
                 self._diagnostics.rejected(reason, destination, len(events), now=now)
@@ -457,6 +459,7 @@ class Worker:
         try:  # whoever closes at the same time waits until all is said, since the process may end then
             if not reached or self._spool is not None:
                 self._abandon()
+            self._diagnostics.say_rest()
         finally:
             self._closing.release()
 
@@ -465,7 +468,7 @@ class Worker:
             return
         try:
             self._enter()
-            last_error = self._buffer.last_error
+            last_error = self._buffer.books.last_error
             left = self._buffer.abandon("closed")
         finally:
             self._ledger.release()
@@ -486,7 +489,7 @@ class Worker:
         try:
             self._enter()
             if hasten:
-                self._buffer.hasten(now=monotonic())
+                self._buffer.lanes.hasten(now=monotonic())
             return self._buffer.mark()
         finally:
             self._ledger.release()
@@ -501,7 +504,7 @@ class Worker:
         if self._spool is None:
             return False
         with self._ledger:
-            return (not fails or self._buffer.rests(now=monotonic())) and self._buffer.is_on_disk(mark)
+            return (not fails or self._buffer.lanes.rests(now=monotonic())) and self._buffer.lanes.is_on_disk(mark)
 
     def _comes_back(self, left: int) -> bool:
         """Whether some of what was on disk only at this mark of the spool's is still there."""
@@ -509,7 +512,7 @@ class Worker:
 
     def _is_done(self, mark: Mark) -> bool:
         """Whether all up to the mark has settled, and what was rejected has been told."""
-        return self._buffer.reached(mark) and not self._telling and not self._buffer.has_rejections()
+        return self._buffer.lanes.reached(mark) and not self._telling and not self._buffer.books.has_rejections()
 
     def _drive(self, mark: Mark, deadline: float, *, steps: bool = True) -> bool:
         """Return True once the mark is reached, False at the deadline.
@@ -527,7 +530,7 @@ class Worker:
                 self._begin()
                 remaining = deadline - monotonic()
                 if process.drives():  # called from within step, say by on_rejected
-                    return self._buffer.reached(mark) or self._is_safe(mark, fails=False)
+                    return self._buffer.lanes.reached(mark) or self._is_safe(mark, fails=False)
                 if remaining <= 0 or self._is_safe(mark, fails=True):
                     return self._is_safe(mark, fails=False)
                 if self._can_be_waited_for() or not steps:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cloudwatch_handler.buffer import Buffer, Mark
+from cloudwatch_handler.buffer import Buffer
 from cloudwatch_handler.errors import Unavailable
 from cloudwatch_handler.event import EVENT_MEMORY, EVENT_OVERHEAD, MAX_BATCH_SPAN_MS, Batch, Destination, Event, encode
+from cloudwatch_handler.lanes import Mark
 from cloudwatch_handler.ledger import DeliveryReport, Statistics
 
 HERE = Destination("group", "here")
@@ -58,7 +59,7 @@ def texts(batch: Batch | None) -> list[str] | None:
 
 def held(buffer: Buffer) -> list[str]:
     """Every message that the buffer holds, lane by lane."""
-    batches = [batch for lane in buffer._lanes.values() for batch in lane.batches]
+    batches = [batch for lane in buffer.lanes.by_destination.values() for batch in lane.batches]
     return [one.message for batch in batches for one in batch.events] + [one.message for one in buffer.intake]
 
 
@@ -283,7 +284,7 @@ def test_hasten_ends_every_back_off() -> None:
     fill(buffer, event(1), event(2, THERE))
     batch = taken(buffer, now=NOW)
     buffer.settle(batch, DeliveryReport(remaining=(batch,), delay=60.0), now=NOW)
-    buffer.hasten(now=NOW + 1)
+    buffer.lanes.hasten(now=NOW + 1)
     assert {str(texts(buffer.take(now=NOW + 1))), str(texts(buffer.take(now=NOW + 1)))} == {"['1']", "['2']"}
 
 
@@ -299,7 +300,7 @@ def test_a_lane_that_gave_everything_up_still_rests() -> None:
     assert buffer.due() == NOW + 5.0
     assert buffer.take(now=NOW + 4.999) is None
     deliver(buffer, taken(buffer, now=NOW + 5.0))
-    assert buffer._lanes == {}
+    assert buffer.lanes.by_destination == {}
 
 
 def test_an_empty_lane_is_forgotten_once_it_has_rested() -> None:
@@ -309,9 +310,9 @@ def test_an_empty_lane_is_forgotten_once_it_has_rested() -> None:
     batch = taken(buffer, now=NOW)
     buffer.settle(batch, DeliveryReport(dropped={"retries_exhausted": tuple(batch.events)}, delay=5.0), now=NOW)
     buffer.take(now=NOW + 4.999)
-    assert list(buffer._lanes) == [HERE]
+    assert list(buffer.lanes.by_destination) == [HERE]
     buffer.take(now=NOW + 5.0)
-    assert buffer._lanes == {}
+    assert buffer.lanes.by_destination == {}
 
 
 def test_a_lane_that_overflow_emptied_still_rests() -> None:
@@ -361,10 +362,10 @@ def test_idle_lanes_are_forgotten() -> None:
     """500 streams leave nothing behind once their events are delivered."""
     buffer = make()
     fill(buffer, *(event(number, Destination("group", f"stream-{number}")) for number in range(500)))
-    assert len(buffer._lanes) == 500
+    assert len(buffer.lanes.by_destination) == 500
     assert len(drain_batches(buffer)) == 500
-    assert buffer._lanes == {}
-    assert buffer._memory == 0
+    assert buffer.lanes.by_destination == {}
+    assert buffer.lanes.memory == 0
     assert buffer.due() is None
 
 
@@ -381,7 +382,7 @@ def test_a_settled_batch_frees_its_memory(policy: str) -> None:
     left = batch.part(events[4:])
     report = DeliveryReport(1, {"invalid": events[1:3]}, {"retries_exhausted": events[3:4]}, remaining=(left,))
     buffer.settle(batch, report, now=NOW)
-    assert buffer._memory == events[4].memory + events[5].memory
+    assert buffer.lanes.memory == events[4].memory + events[5].memory
     statistics = buffer.statistics()
     assert (statistics.delivered, statistics.rejected, statistics.dropped, statistics.pending) == (1, 2, 1, 2)
     check_identity(statistics)
@@ -429,7 +430,7 @@ def test_counters_of_the_report_are_added_up() -> None:
 def test_the_last_error_is_remembered_with_its_time() -> None:
     """Also after the next success."""
     buffer = make()
-    buffer.note_error(str(Unavailable("PutLogEvents", "503")), wall=17.5)
+    buffer.books.note_error(str(Unavailable("PutLogEvents", "503")), wall=17.5)
     statistics = buffer.statistics()
     assert (statistics.last_error, statistics.last_error_time) == ("PutLogEvents did not get through (503)", 17.5)
 
@@ -464,8 +465,8 @@ def test_drops_are_told_once() -> None:
     """What was dropped since the last look, by reason."""
     buffer = make(max_queue_size=event(1).memory)
     fill(buffer, event(1), event(2), event(3))
-    assert buffer.drops() == {"overflow": 2}
-    assert buffer.drops() == {}
+    assert buffer.books.drops() == {"overflow": 2}
+    assert buffer.books.drops() == {}
 
 
 # -- overflow
@@ -619,17 +620,17 @@ def test_a_mark_is_reached_when_all_that_was_there_is_settled() -> None:
     mark = buffer.mark()
     fill(buffer, event(3))
     first = taken(buffer, now=NOW)
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     deliver(buffer, first)
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     deliver(buffer, taken(buffer, now=NOW))
-    assert buffer.reached(mark)
+    assert buffer.lanes.reached(mark)
 
 
 def test_a_mark_on_nothing_is_reached() -> None:
     """There is nothing to wait for."""
     buffer = make()
-    assert buffer.reached(buffer.mark())
+    assert buffer.lanes.reached(buffer.mark())
 
 
 def test_a_mark_waits_for_a_batch_that_failed() -> None:
@@ -639,15 +640,15 @@ def test_a_mark_waits_for_a_batch_that_failed() -> None:
     mark = buffer.mark()
     batch = taken(buffer, now=NOW)
     buffer.settle(batch, DeliveryReport(remaining=(batch,)), now=NOW)
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     events = list(batch.events)
     parts = (batch.part(events[:1]), batch.part(events[1:]))
     buffer.settle(taken(buffer, now=NOW), DeliveryReport(remaining=parts), now=NOW)
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     deliver(buffer, taken(buffer, now=NOW))
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     deliver(buffer, taken(buffer, now=NOW))
-    assert buffer.reached(mark)
+    assert buffer.lanes.reached(mark)
 
 
 def test_a_mark_is_not_reached_by_dropping_what_came_later() -> None:
@@ -659,9 +660,9 @@ def test_a_mark_is_not_reached_by_dropping_what_came_later() -> None:
     for number in range(3, 10):
         fill(buffer, event(number))
     assert buffer.statistics().dropped == 6
-    assert not buffer.reached(mark)
+    assert not buffer.lanes.reached(mark)
     deliver(buffer, batch)
-    assert buffer.reached(mark)
+    assert buffer.lanes.reached(mark)
 
 
 def test_a_mark_is_reached_by_dropping_what_it_marked() -> None:
@@ -671,7 +672,7 @@ def test_a_mark_is_reached_by_dropping_what_it_marked() -> None:
     mark = buffer.mark()
     fill(buffer, event(3), event(4))
     assert held(buffer) == ["3", "4"]
-    assert buffer.reached(mark)
+    assert buffer.lanes.reached(mark)
 
 
 def test_a_mark_is_reached_by_abandoning() -> None:
@@ -680,7 +681,7 @@ def test_a_mark_is_reached_by_abandoning() -> None:
     fill(buffer, event(1))
     mark = buffer.mark()
     buffer.abandon("closed")
-    assert buffer.reached(mark)
+    assert buffer.lanes.reached(mark)
 
 
 def test_abandon_drops_everything_and_says_what() -> None:
@@ -691,8 +692,8 @@ def test_abandon_drops_everything_and_says_what() -> None:
     put(buffer, event(3), event(4))
     assert buffer.abandon("closed") == {HERE: 3, THERE: 1}
     assert buffer.statistics().dropped_by_reason == {"closed": 4}
-    assert buffer.drops() == {}
-    assert (buffer._memory, buffer.pending(), buffer.due()) == (0, 0, None)
+    assert buffer.books.drops() == {}
+    assert (buffer.lanes.memory, buffer.pending(), buffer.due()) == (0, 0, None)
 
 
 def test_abandoning_nothing_leaves_no_trace() -> None:
@@ -778,7 +779,7 @@ class Books(RuleBasedStateMachine):
     def lanes(self) -> dict[Destination, list[list[int]]]:
         return {
             destination: [self.numbers_of(batch.events) for batch in lane.batches]
-            for destination, lane in self.buffer._lanes.items()
+            for destination, lane in self.buffer.lanes.by_destination.items()
         }
 
     def held(self) -> list[int]:
@@ -786,7 +787,7 @@ class Books(RuleBasedStateMachine):
         return in_lanes + self.numbers_of(self.buffer.intake)
 
     def waiting(self, destination: Destination) -> list[int]:
-        lane = self.buffer._lanes.get(destination)
+        lane = self.buffer.lanes.by_destination.get(destination)
         batches = [] if lane is None else list(lane.batches)[lane.under_way :]
         return [number for batch in batches for number in self.numbers_of(batch.events)]
 
@@ -917,7 +918,7 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def hasten(self) -> None:
-        self.buffer.hasten(now=self.now)
+        self.buffer.lanes.hasten(now=self.now)
         for destination, until in self.rests_until.items():
             self.rests_until[destination] = min(until, self.now)
 
@@ -954,10 +955,10 @@ class Books(RuleBasedStateMachine):
             self.delivered[batch.destination] += numbers
             self.settle(DeliveryReport(len(numbers)), batch)
         assert self.held() == []
-        assert self.buffer._lanes == {}
-        assert self.buffer._memory == 0
+        assert self.buffer.lanes.by_destination == {}
+        assert self.buffer.lanes.memory == 0
         assert self.buffer.due() is None
-        assert all(self.buffer.reached(mark) for mark, _ in self.marked)
+        assert all(self.buffer.lanes.reached(mark) for mark, _ in self.marked)
 
     # What always holds
 
@@ -983,15 +984,15 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def memory_stays_within_its_bound(self) -> None:
-        assert self.buffer._memory == self.memory()
+        assert self.buffer.lanes.memory == self.memory()
         assert self.memory() <= self.max_memory
-        assert self.buffer._high_water_mark <= self.max_memory
+        assert self.buffer.books.high_water_mark <= self.max_memory
 
     @invariant()
     def marks_are_reached_when_their_events_are_settled(self) -> None:
         held = set(self.held())
         for mark, there in self.marked:
-            if self.buffer.reached(mark):
+            if self.buffer.lanes.reached(mark):
                 assert not held & there
             else:
                 # Some event is still here that shares a batch with what was marked.

@@ -607,7 +607,7 @@ def own(service: StrictService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
     yield make
     for logs in made:
-        logs._disconnect()
+        logs._connection._disconnect()
 
 
 @pytest.mark.usefixtures("keys")

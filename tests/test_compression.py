@@ -45,6 +45,9 @@ def play(wanted: bool, *answers: str) -> tuple[Compression, str]:
         # It was not the compression: the same without it.
         ("400 400 200 400", "zpzzz"),
         ("404 404 200", "zpzz"),
+        # What says nothing of the request, and came without compression as well, is asked only once for each wait.
+        ("404 404 404 404 200", "zpzzzz"),
+        ("404 404 400 200", "zpzpp"),
         # An error that may be chance: on again after the first, off for good after the second.
         ("500 200 200 500", "zpzzz"),
         ("500 200 500 200 200 500 400", "zpzppppp"),

@@ -352,14 +352,6 @@ def test_a_sealed_batch_never_grows() -> None:
     assert len(batch) == 1
 
 
-def test_the_first_event_can_be_dropped() -> None:
-    """It leaves with its size and its memory; its place can be taken again."""
-    batch = batch_of([event_of(60), event_of(40)], max_size=100)
-    assert batch.drop_first() == event_of(60)
-    assert (len(batch), batch.size, batch.memory) == (1, 40, event_of(40).memory)
-    assert batch.extend([event_of(60)]) == 1
-
-
 def test_memory_is_fragments_and_what_holds_them() -> None:
     """Long after the message has lost its form, the bytes that are held count."""
     event = event_of(100)

@@ -427,16 +427,36 @@ def test_what_the_callback_logs_does_not_come_back(
 def test_rejections_are_said_once_a_minute(
     start: MakeHandler, logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the logger of the package, at once and then together; a thousand of them are no thousand lines."""
+    """At once, and the rest together when the handler is closed: each is in one line, and a thousand are two lines."""
     handler = start()
-    for _ in range(1000):
+    logger.info("")
+    assert handler.flush()
+    for _ in range(999):
         logger.info("")
     assert handler.flush()
-    handler.close()
     said = [record for record in caplog.records if record.name == "cloudwatch_handler"]
     assert [record.levelname for record in said] == ["WARNING"]
-    assert "rejected" in said[0].getMessage()
+    handler.close()
+    lines = [record.getMessage() for record in caplog.records if record.name == "cloudwatch_handler"]
+    assert [line.partition(" for ")[0] for line in lines] == [
+        "1 events rejected, the last",
+        "999 events rejected, the last",
+    ]
     assert handler.statistics().rejected == 1000
+
+
+def test_each_reason_is_said_at_once(
+    start: MakeHandler, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was said of one reason a moment ago does not silence the first of another."""
+    handler = start()
+    logger.info("")
+    assert handler.flush()
+    logger.handle(logging.makeLogRecord({"levelno": logging.INFO, "msg": "old", "created": 1.0}))
+    assert handler.flush()
+    lines = [record.getMessage() for record in caplog.records if record.name == "cloudwatch_handler"]
+    assert ["empty" in line for line in lines] == [True, False]
+    assert "too_old (older than 14 days): 1" in lines[1]
 
 
 # -- many streams
@@ -470,7 +490,7 @@ def test_500_logger_names_are_one_thread() -> None:
         assert len(set(threading.enumerate()) - before) <= 1
     assert handler.flush()
     assert client.streams == {f"name-{number}": ["a", "b"] for number in range(500)}
-    assert len(handler.worker._buffer._lanes) == 0
+    assert len(handler.worker._buffer.lanes.by_destination) == 0
     handler.close()
 
 

@@ -172,35 +172,53 @@ def test_a_status_without_a_code_is_no_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "from_service", "from_elsewhere", "may_be_stored"),
+    ("status", "meaning", "may_be_stored"),
     [
-        (400, errors.InvalidRequest, errors.Unavailable, False),
-        (401, errors.Denied, errors.Denied, False),
-        (403, errors.Denied, errors.Denied, False),
-        (404, errors.Unavailable, errors.Unavailable, False),
-        (407, errors.Unavailable, errors.Unavailable, False),
-        (408, errors.Unavailable, errors.Unavailable, False),
-        (413, errors.InvalidRequest, errors.InvalidRequest, False),
-        (415, errors.InvalidRequest, errors.InvalidRequest, False),
-        (429, errors.Throttled, errors.Throttled, False),
-        (302, errors.Unavailable, errors.Unavailable, False),
-        (500, errors.Unavailable, errors.Unavailable, True),
-        (502, errors.Unavailable, errors.Unavailable, True),
-        (503, errors.Unavailable, errors.Unavailable, False),
-        (504, errors.Unavailable, errors.Unavailable, True),
-        (0, errors.Unavailable, errors.Unavailable, False),
+        (400, errors.Unavailable, False),
+        (401, errors.Denied, False),
+        (403, errors.Denied, False),
+        (404, errors.Unavailable, False),
+        (407, errors.Unavailable, False),
+        (408, errors.Unavailable, False),
+        (413, errors.InvalidRequest, False),
+        (415, errors.InvalidRequest, False),
+        (429, errors.Throttled, False),
+        (302, errors.Unavailable, False),
+        (500, errors.Unavailable, True),
+        (502, errors.Unavailable, True),
+        (503, errors.Unavailable, False),
+        (504, errors.Unavailable, True),
+        (0, errors.Unavailable, False),
     ],
 )
 @pytest.mark.parametrize("code", ["NewException", None])
+@pytest.mark.parametrize("request_id", [True, False])
 def test_an_unknown_code_is_judged_by_its_status(
-    code: str | None, status: int, from_service: type, from_elsewhere: type, may_be_stored: bool
+    code: str | None, status: int, meaning: type, may_be_stored: bool, request_id: bool
 ) -> None:
-    """Only what the service itself calls wrong is wrong; what stands in between is believed about sizes alone."""
-    meant = translate("PutLogEvents", answer(code, status))
-    assert (type(meant), meant.may_be_stored) == (from_service, may_be_stored)
+    """It is no verdict on the events; only about sizes anybody is believed."""
+    meant = translate("PutLogEvents", answer(code, status, request_id=request_id))
+    assert (type(meant), meant.may_be_stored) == (meaning, may_be_stored)
     assert meant.status == (status or None)
-    elsewhere = translate("PutLogEvents", answer(code, status, request_id=False))
-    assert (type(elsewhere), elsewhere.may_be_stored) == (from_elsewhere, may_be_stored)
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        ("ServiceQuotaExceededException", errors.Throttled),
+        ("ProvisionedThroughputExceededException", errors.Throttled),
+        ("BandwidthLimitExceeded", errors.Throttled),
+        ("IncompleteSignatureException", errors.Denied),
+        ("NotAuthorizedException", errors.Denied),
+        ("SubscriptionRequiredException", errors.Denied),
+        ("InvalidToken", errors.Denied),
+        ("KMSDisabledException", errors.Denied),
+        ("InvalidArgumentException", errors.InvalidRequest),
+    ],
+)
+def test_an_unknown_code_means_what_it_is_about(code: str, meaning: type) -> None:
+    """Services have many words for slow down and for not allowed, and none of them gives events up."""
+    assert type(translate("PutLogEvents", answer(code, 400))) is meaning
 
 
 @pytest.mark.parametrize(

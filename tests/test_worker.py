@@ -1,0 +1,290 @@
+"""The thread, the waits and the locks: nothing ends delivery for good, and nobody waits for what cannot come."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudwatch_handler import CloudWatchHandler, Statistics
+from cloudwatch_handler.waiting import monotonic
+from tests.strict_service import Error, StrictService
+
+Start = Callable[..., CloudWatchHandler]
+
+
+@pytest.fixture
+def service() -> Iterator[StrictService]:
+    """A service with the stream ``group/stream``."""
+    with StrictService() as service:
+        service.create_log_stream("group", "stream")
+        yield service
+        assert service.violations == []
+
+
+@pytest.fixture
+def log() -> logging.Logger:
+    """A logger of its own."""
+    return logging.Logger("worker", level=1)
+
+
+@pytest.fixture
+def start(service: StrictService, log: logging.Logger) -> Iterator[Start]:
+    """Makes handlers, adds them to the logger, and closes them in the end."""
+    made: list[CloudWatchHandler] = []
+
+    def make(**arguments: Any) -> CloudWatchHandler:
+        defaults = {"boto3_client": service.client(), "send_interval": 0.02, "shutdown_timeout": 1.0}
+        handler = CloudWatchHandler("group", "stream", **defaults | arguments)
+        log.addHandler(handler)
+        made.append(handler)
+        return handler
+
+    yield make
+    for handler in made:
+        handler.close()
+
+
+@contextmanager
+def raising(exception: type[BaseException]) -> Iterator[None]:
+    """SIGUSR1 raises, as Ctrl-C and a task's time limit do."""
+
+    def fail(*_: object) -> None:
+        raise exception
+
+    previous = signal.signal(signal.SIGUSR1, fail)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def arrives(service: StrictService, *messages: str) -> bool:
+    """Whether these are all that is stored, soon."""
+    return bool(service.wait_for(lambda: service.messages("group", "stream") == [*messages], timeout=10))
+
+
+# -- the thread -------------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_that_exits_does_not_end_delivery(
+    service: StrictService, start: Start, log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``sys.exit()`` on the thread that delivers would only end that thread."""
+    handler = start(on_rejected=lambda _: sys.exit(3))
+    log.info("")
+    assert handler.flush()
+    log.info("after")
+    assert arrives(service, "after")
+    assert "unexpected SystemExit: 3; on_rejected raised it" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_is_replaced(service: StrictService, start: Start, log: logging.Logger) -> None:
+    """Gevent kills greenlets with an exception that is no Exception; the next record starts another."""
+
+    class Kill(BaseException):
+        pass
+
+    handler = start()
+    worker = handler.worker
+    sleep = worker._sleep
+
+    def die() -> None:
+        worker._sleep = sleep  # type: ignore[method-assign]
+        raise Kill
+
+    log.info("first")
+    assert handler.flush()
+    worker._sleep = die  # type: ignore[method-assign]
+    log.info("second")
+    assert service.wait_for(lambda: worker._thread is None, timeout=10)
+    log.info("third")
+    assert arrives(service, "first", "second", "third")
+
+
+def test_a_thread_whose_start_was_interrupted_is_started_again(
+    service: StrictService, start: Start, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the first log call leaves no thread that never ran in its place."""
+    start()
+
+    def interrupt(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            log.info("first")
+    log.info("second")
+    assert arrives(service, "first", "second")
+
+
+def test_a_record_that_statistics_took_from_the_intake_is_not_forgotten(
+    service: StrictService, start: Start, log: logging.Logger
+) -> None:
+    """The log call looks whether to wake the thread after another has emptied the intake; the thread sleeps."""
+    handler = start()
+    log.info("first")
+    assert handler.flush()
+    worker = handler.worker
+    assert service.wait_for(lambda: worker._wakes_at == float("inf"), timeout=10)
+
+    class Emptied(list[Any]):
+        def append(self, event: Any) -> None:
+            super().append(event)
+            other = threading.Thread(target=handler.statistics)
+            other.start()
+            other.join()
+
+    worker._buffer.intake = Emptied()
+    log.info("second")
+    assert arrives(service, "first", "second")
+
+
+def test_a_batch_whose_attempt_was_broken_off_is_taken_again(
+    service: StrictService, start: Start, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a flush that delivers itself, at any point, leaves nothing under way for ever."""
+    handler = start()
+    worker = handler.worker
+    monkeypatch.setattr(worker, "_start", lambda: None)
+    log.info("first")
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_deliver", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            handler.flush(5)
+    assert handler.flush(5)
+    assert service.messages("group", "stream") == ["first"]
+
+
+# -- waits ------------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_in_a_signal_handler_do_not_wait_for_what_it_has_interrupted(
+    start: Start, log: logging.Logger
+) -> None:
+    """The books are being written to, and will be until it returns: it gets the last snapshot."""
+    handler = start(send_interval=60)
+    log.info("one")
+    before = handler.statistics()
+    log.info("two")
+    seen: list[Statistics] = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: seen.append(handler.statistics()))
+    try:
+        with handler.worker._ledger:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert seen == [before]
+    assert handler.statistics().accepted == 2
+
+
+def test_close_does_not_wait_for_a_dict_config_in_another_thread(start: Start, log: logging.Logger) -> None:
+    """That holds logging's lock, which deregistering a handler takes."""
+    handler = start(shutdown_timeout=0.5)
+    held, enough = threading.Event(), threading.Event()
+
+    def configure() -> None:
+        with logging._lock:  # type: ignore[attr-defined]
+            held.set()
+            enough.wait(20)
+
+    other = threading.Thread(target=configure)
+    other.start()
+    assert held.wait(10)
+    began = monotonic()
+    try:
+        handler.close()
+        assert monotonic() - began < 2
+    finally:
+        enough.set()
+        other.join()
+
+
+def test_recover_leaves_a_service_that_is_down_alone(
+    service: StrictService, start: Start, log: logging.Logger, tmp_path: Path
+) -> None:
+    """At most one request for each step of the back-off, for as long as it waits."""
+    service.inject(Error("ServiceUnavailableException", 503), "PutLogEvents", times=None)
+    retry = {"base": 0.5, "factor": 1.0, "max_delay": 0.5}
+    handler = start(spool_directory=tmp_path / "spool", retry=retry, sequence_token="none")
+    log.info("one")
+    assert not handler.recover(1.5)
+    assert 1 <= handler.statistics().put_requests <= 20
+
+
+def test_flush_returns_when_what_was_rejected_is_told(start: Start, log: logging.Logger) -> None:
+    """Not between the entry in the ledger and the call of ``on_rejected``."""
+    told: list[str] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def tell(events: Any) -> None:
+        began.set()
+        go_on.wait(10)
+        told.append(events.reason)
+
+    handler = start(on_rejected=tell)
+    log.info("")
+    assert began.wait(10)
+    assert not handler.flush(0.1)
+    go_on.set()
+    assert handler.flush(10)
+    assert told == ["empty"]
+
+
+def test_a_record_that_can_never_fit_does_not_wait_for_room(start: Start, log: logging.Logger) -> None:
+    """``block`` waits for room only where there can be enough."""
+    handler = start(overflow="block", block_timeout=30, max_queue_size=1000)
+    began = monotonic()
+    log.info("x" * 2000)
+    assert monotonic() - began < 10
+    assert handler.statistics().dropped_by_reason == {"overflow": 1}
+
+
+# -- what comes in at the wrong moment --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["drain", "_place", "open_lane"])
+def test_an_exception_in_the_middle_of_a_log_call_loses_nothing(
+    service: StrictService, start: Start, log: logging.Logger, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A signal handler that raises, as for a task's time limit: the record is there once, and the ledger balances."""
+
+    class TimeLimit(Exception):
+        pass
+
+    handler = start(send_interval=60)
+    worker = handler.worker
+    monkeypatch.setattr(worker, "_start", lambda: None)  # nobody else empties the intake
+    owner = worker._buffer.lanes if place == "open_lane" else worker._buffer
+    real = getattr(owner, place)
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        result = real(*arguments, **named)
+        monkeypatch.setattr(owner, place, real)
+        signal.raise_signal(signal.SIGUSR1)
+        return result
+
+    log.info("first")
+    monkeypatch.setattr(owner, place, interrupted)
+    with raising(TimeLimit), pytest.raises(TimeLimit):
+        handler.statistics()
+    counts = handler.statistics()
+    assert (counts.accepted, counts.pending) == (1, 1)
+    log.info("second")
+    assert handler.flush(10)
+    counts = handler.statistics()
+    assert (counts.accepted, counts.delivered) == (2, 2)
+    assert service.messages("group", "stream") == ["first", "second"]
