@@ -6,7 +6,7 @@ import sys
 
 #: What an optional dependency comes with.
 _EXTRAS = {
-    **dict.fromkeys(("click", "rich"), "cli"),
+    **dict.fromkeys(("click", "rich"), "cli,local" if "demo" in sys.argv[1:2] else "cli"),
     **dict.fromkeys(("moto", "flask", "flask_cors", "werkzeug"), "cli,local"),
 }
 

@@ -17,6 +17,7 @@ function's time.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 import threading
@@ -66,7 +67,8 @@ def flush_after(
         Lambda itself keeps.
 
     Raises:
-        TypeError, ValueError: the margin is no number of seconds, or the handler is no CloudWatchHandler.
+        TypeError, ValueError: the margin is no number of seconds, the handler is no CloudWatchHandler, or the function
+            is a coroutine or a generator, which has not run when it returns.
     """
     if handler is not None and not isinstance(handler, CloudWatchHandler):
         if not callable(handler):
@@ -75,9 +77,14 @@ def flush_after(
     margin = options.seconds("margin", margin)
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        for is_lazy in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+            if is_lazy(function):
+                raise TypeError(f"flush_after takes a function that has run when it returns, not {function!r}; wrap "
+                                "what runs it")  # fmt: skip
+
         @functools.wraps(function)
         def flushed(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-            context = kwargs["context"] if "context" in kwargs else args[-1]
+            context = kwargs.get("context", args[-1] if args else None)
             deadline = monotonic() + _remaining(context)
             before = max(deadline - 2 * margin, (monotonic() + deadline) / 2)
             guard = threading.Timer(before - monotonic(), _flush_before_timeout, (handler, deadline))
@@ -97,7 +104,8 @@ def flush_after(
 
 def _remaining(context: object) -> float:
     tell = getattr(context, "get_remaining_time_in_millis", None)
-    return DEFAULT_TIMEOUT if tell is None else tell() / 1000
+    left = tell() if callable(tell) else None
+    return left / 1000 if isinstance(left, (int, float)) else DEFAULT_TIMEOUT  # a unit test's double may give anything
 
 
 def _flush_before_timeout(handler: CloudWatchHandler | None, deadline: float) -> None:

@@ -213,6 +213,22 @@ class Backlog:
             self._lost += len(reading.entry.left) + reading.entry.waiting
             self._remove(reading.segment)
 
+    def is_next(self, reading: Reading) -> bool:
+        """Whether this is still what is to be read next: nothing earlier has left memory since it was planned."""
+        with self._lock:
+            if not self._entries:
+                return False
+            entry = self._entries[min(self._entries)]
+            return entry is reading.entry and (bool(reading.wanted) or not entry.left)
+
+    def forget(self, segment: Segment) -> None:
+        """Somebody else has this segment now. What was here of it never comes back."""
+        with self._lock:
+            entry = self._entries.get(segment.ordinal)
+            if entry is not None:
+                self._lost += len(entry.left) + entry.waiting
+                self._remove(segment)
+
     def _remove(self, segment: Segment) -> None:
         del self._entries[segment.ordinal]
         self.diverting = any(entry.left or not entry.adopted for entry in self._entries.values())

@@ -115,7 +115,7 @@ class Buffer:
         full = False
         position = 0
         while position < len(events):
-            lane = lanes.open_lane(events[position].destination, self.intake_since)
+            lane = lanes.open_lane(events[position], self.intake_since)
             batch = lane.batches[-1]
             held, memory = len(batch.events), batch.memory
             try:

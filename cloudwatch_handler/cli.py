@@ -15,9 +15,10 @@ from . import demo as demonstration
 from . import shipping
 from .display import counts, progress, segments, summary
 from .errors import ServiceError
+from .event import RETENTION_DAYS
 from .handler import CloudWatchHandler
 from .lines import Lines, sample
-from .source import Boto3Client, ClientSource
+from .source import Boto3Client, ClientSource, known_regions
 from .survey import SegmentSummary, survey
 from .version import __version__
 
@@ -31,7 +32,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
-    """Write log lines to Amazon CloudWatch Logs, and read them back."""
+    """Write log lines to Amazon CloudWatch Logs."""
 
 
 def _connection(command: Command) -> Command:
@@ -61,7 +62,8 @@ def _client(endpoint_url: str | None, region: str | None, profile: str | None) -
     try:
         return ClientSource(None, profile, region, endpoint_url).make()
     except Exception as error:
-        raise click.UsageError(str(error)) from error
+        hint = " Give --region, or set AWS_DEFAULT_REGION." if type(error).__name__ == "NoRegionError" else ""
+        raise click.UsageError(f"{error}{hint}") from error
 
 
 @cli.command()
@@ -75,6 +77,8 @@ def demo(file: BinaryIO | None, endpoint_url: str | None, region: str | None, pr
     """
     if profile is not None and endpoint_url is None:
         raise click.UsageError("--profile has no meaning for the simulated endpoint, which needs no credentials.")
+    if endpoint_url is None and region is not None and region not in known_regions():
+        raise click.UsageError(f"--region must be one of AWS for the simulated endpoint, not {region!r}.")
     lines = sample() if file is None else list(Lines(file))
     with ExitStack() as stack:
         if endpoint_url is None:
@@ -96,14 +100,19 @@ def demo(file: BinaryIO | None, endpoint_url: str | None, region: str | None, pr
 @click.argument("group")
 @click.argument("stream")
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--retention-days", type=int, metavar="DAYS", help="For the group, if it has to be created.")
+@click.option(
+    "--retention-days",
+    type=click.Choice([str(days) for days in RETENTION_DAYS]),
+    metavar="DAYS",
+    help="For the group, if it has to be created.",
+)
 @_patience
 @_connection
 def send(
     group: str,
     stream: str,
     file: BinaryIO,
-    retention_days: int | None,
+    retention_days: str | None,
     timeout: float,
     endpoint_url: str | None,
     region: str | None,
@@ -120,7 +129,7 @@ def send(
             stream,
             _client(endpoint_url, region, profile),
             patience=timeout,
-            retention_days=retention_days,
+            retention_days=None if retention_days is None else int(retention_days),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -70,7 +70,9 @@ class CloudWatchFormatter(logging.Formatter):
         """
         message = record.msg
         if type(message) is not str and isinstance(message, Mapping):
-            return self._to_json({**message, **self._attributes(record), **self._traces(record)}, of=message)
+            attributes = self._attributes(record)
+            kept = {name: message[name] for name in attributes if name in message and not hasattr(record, str(name))}
+            return self._to_json({**message, **attributes, **kept, **self._traces(record)}, of=message)
         if self.add_log_record_attrs:
             return self._to_json({"msg": record.getMessage(), **self._attributes(record), **self._traces(record)})
         if self._message_only and not (record.exc_info or record.exc_text or record.stack_info):

@@ -54,8 +54,9 @@ class CloudWatchHandler(logging.Handler):
             ``{thread_name}``, ``{logger_name}``, ``{uuid}``, ``{env[NAME]}``, ``{strftime:%Y-%m-%d}`` (UTC, the time
             of the record). Characters that the service forbids become ``_``.
         level: as for every handler.
-        boto3_client: a boto3 ``logs`` client, or a callable without arguments that makes one; a forked child calls it
-            again. None: the handler makes its own, with time-outs that suit it, from the next arguments.
+        boto3_client: a boto3 ``logs`` client, or a callable without arguments that makes one, or its dotted path; a
+            forked child calls it again. None: the handler makes its own, with time-outs that suit it, from the next
+            arguments.
         boto3_profile_name, region_name, endpoint_url: as for boto3; None means boto3's own search.
         role_arn: role to assume for the client; None: none.
         send_interval: seconds that the oldest event waits for company before it is sent; 0 sends at once.
@@ -104,7 +105,7 @@ class CloudWatchHandler(logging.Handler):
         log_stream_name: str = "{machine_name}/{program_name}/{process_id}",
         *,
         level: int | str = logging.NOTSET,
-        boto3_client: Boto3Client | Callable[[], Boto3Client] | None = None,
+        boto3_client: Boto3Client | Callable[[], Boto3Client] | str | None = None,
         boto3_profile_name: str | None = None,
         region_name: str | None = None,
         endpoint_url: str | None = None,
@@ -153,7 +154,7 @@ class CloudWatchHandler(logging.Handler):
         default = options.function("json_serialize_default", json_serialize_default)
 
         source = ClientSource(
-            boto3_client=client_argument(boto3_client, "put_log_events"),
+            boto3_client=client_argument(options.named(boto3_client), "put_log_events"),
             boto3_profile_name=options.text("boto3_profile_name", boto3_profile_name),
             region_name=options.region("region_name", region_name),
             endpoint_url=options.url("endpoint_url", endpoint_url),

@@ -111,14 +111,16 @@ class Lanes:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def open_lane(self, destination: Destination, arrival: float) -> Lane:
-        """The lane of a destination; its last batch takes events. ``arrival`` is that of the first, if it is new."""
+    def open_lane(self, event: Event, arrival: float) -> Lane:
+        """The lane of an event; its last batch takes events, or is new, and takes this one."""
+        destination = event.destination
         lane = self.by_destination.get(destination)
         if lane is None:
             lane = self.by_destination[destination] = Lane(destination)
         if not lane.batches or lane.batches[-1].sealed or lane.batches[-1].full:
-            limits = {"max_count": self._max_batch_count, "max_size": self._max_batch_size}
-            lane.append(Batch(destination, arrival=arrival, **limits))
+            # From disk may come what was logged when batches could be larger.
+            size = max(self._max_batch_size, event.size)
+            lane.append(Batch(destination, arrival=arrival, max_count=self._max_batch_count, max_size=size))
         return lane
 
     # -- out ----------------------------------------------------------------------------------------------------------

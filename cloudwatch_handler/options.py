@@ -223,6 +223,11 @@ def function(argument: str, value: Callable[..., object] | str | None) -> Callab
     return cast(Callable[..., object], found)
 
 
+def named(client: T | str) -> T | Callable[..., object] | None:
+    """The argument ``boto3_client``, or what its dotted path names."""
+    return function("boto3_client", client) if isinstance(client, str) else client
+
+
 def directory(argument: str, value: str | os.PathLike[str] | None) -> Path | None:
     """The absolute path of a directory, which may be missing still, or None.
 

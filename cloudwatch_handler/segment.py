@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from .directory import CORRUPT_SUFFIX, SUFFIX, Directory
-from .event import EVENT_OVERHEAD, Destination, Event
+from .event import EVENT_OVERHEAD, MAX_BATCH_SIZE, Destination, Event
 from .waiting import wall_clock
 
 READ_SIZE = 1 << 20
@@ -45,7 +45,8 @@ CREATE_ATTEMPTS = 5
 #: What is the same in all lines of a destination, its names among it, and the CRC-32 of that.
 Head: TypeAlias = tuple[bytes, int]
 
-_EVENT = re.compile(rb'\{"crc":(\d{1,10}),"n":(\d{1,10}),(.*?"event":)(\{.*\})\}', re.DOTALL)
+_EVENT = re.compile(rb'\{"crc":(\d{1,10}),"n":(\d{1,10}),')
+_EVENT_KEY = b'"event":'
 _NOTE = re.compile(rb'\{"crc":(\d{1,10}),"settled":(\[[\d,\[\]]*\])\}')
 _names = itertools.count()
 _crc32 = zlib.crc32
@@ -79,6 +80,7 @@ class Segment:
         live: how many of those that are in the spool's books are not settled.
         damaged: lines that could not be read back.
         torn: bytes of an unfinished line at the end; its writer never returned.
+        is_gone: somebody has taken the file away, and what is in it with it.
     """
 
     _file = -1
@@ -94,6 +96,7 @@ class Segment:
         self.live = 0
         self.damaged = 0
         self.torn = 0
+        self.is_gone = False
         self._index: dict[int, int] = {}
 
     # -- whose it is --------------------------------------------------------------------------------------------------
@@ -148,6 +151,26 @@ class Segment:
             return cls(directory, name, _open(directory, name, os.O_RDONLY))
         except FileNotFoundError:
             return None
+
+    def reopen(self) -> bool:
+        """Own it again after :meth:`close`; False when somebody else does, or has done anything to it."""
+        try:
+            self._file = _open(self._directory, self.name, os.O_RDWR | os.O_APPEND)
+            if self._lock() and self.length() == self.size:
+                return True
+        except OSError:
+            pass
+        self.close()
+        return False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is in our hands."""
+        return self._file >= 0
+
+    def was_taken_away(self) -> bool:
+        """Whether the file has no name any more."""
+        return self.is_open and os.fstat(self._file).st_nlink == 0
 
     def _lock(self) -> bool:
         """Whether it is ours now: locked, and still under its name."""
@@ -298,27 +321,31 @@ def head_of(destination: Destination) -> Head:
 
 
 @lru_cache(maxsize=1000)  # the events of one destination share it
-def _destination_of(text: bytes) -> tuple[Destination, int]:
+def _destination_of(text: bytes) -> Destination:
     names = json.loads(b"{%b0}" % text)
-    return Destination(str(names["logGroupName"]), str(names["logStreamName"])), _crc32(text)
+    return Destination(str(names["logGroupName"]), str(names["logStreamName"]))
 
 
 def parse(line: bytes) -> Line | Note | None:
     """What an intact line, without its end, says; None for one that is not."""
     # A write that was cut short may have left NUL bytes or half a line in front.
-    event, note = _EVENT.fullmatch(line), _NOTE.fullmatch(line)
+    event, note = _EVENT.match(line), _NOTE.fullmatch(line)
     try:
         if note and int(note[1]) == _crc32(note[2]):
             return Note([(int(first), int(last)) for first, last in json.loads(note[2])])
-        if not event:
+        if not event or not line.endswith(b"}}"):
             return None
-        destination, crc = _destination_of(event[3])
-        if int(event[1]) != _crc32(event[4], (crc + int(event[2])) & 0xFFFFFFFF):
+        names, key, fragment = line[event.end() : -1].partition(_EVENT_KEY)
+        text, number = names + key, int(event[2])
+        # Before anything is made of it: garbage can be any JSON.
+        if int(event[1]) != _crc32(fragment, (_crc32(text) + number) & 0xFFFFFFFF):
             return None
-        fragment = json.loads(event[4])
-        size = len(fragment["message"].encode()) + EVENT_OVERHEAD
-        return Line(int(event[2]), Event(destination, int(fragment["timestamp"]), size, event[4]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        content = json.loads(fragment)
+        size = len(content["message"].encode()) + EVENT_OVERHEAD
+        if size > MAX_BATCH_SIZE:
+            return None
+        return Line(number, Event(_destination_of(text), int(content["timestamp"]), size, fragment))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

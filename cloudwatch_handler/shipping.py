@@ -82,7 +82,7 @@ def open_stream(
         ValueError: an argument breaks its rule.
     """
     handler = CloudWatchHandler(
-        _literal(group_name("GROUP", group)),
+        _literal(_not_reserved(group_name("GROUP", group))),
         _literal(stream_name("STREAM", stream)),
         boto3_client=client,
         # A line that waits for company must not look as if nothing moved.
@@ -95,6 +95,12 @@ def open_stream(
     logger = logging.Logger(__name__)
     logger.addHandler(handler)
     return logger, handler
+
+
+def _not_reserved(group: str) -> str:
+    if group.startswith("aws/"):
+        raise ValueError(f"GROUP must not start with 'aws/', not {group!r}")
+    return group
 
 
 def _literal(name: str) -> str:

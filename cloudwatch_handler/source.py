@@ -134,3 +134,9 @@ def close(client: Boto3Client | None) -> None:
     """Close the connections of a client of ours, if it is botocore's."""
     if isinstance(client, botocore.client.BaseClient):
         client.close()
+
+
+def known_regions() -> list[str]:
+    """The regions in which botocore knows CloudWatch Logs."""
+    regions: list[str] = boto3.session.Session().get_available_regions("logs")
+    return regions

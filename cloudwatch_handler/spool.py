@@ -70,6 +70,7 @@ class Spool:
         self._heads: dict[Destination, Head] = {}
         self._fails = False
         self._full = False
+        self._is_parked = False
         self._freed = False  # some of our bytes, since it was full
         self._try_again = 0.0
         self._look_again = 0.0
@@ -193,7 +194,10 @@ class Spool:
         if event.receipt is None:
             return False
         ordinal, number = divmod(event.receipt, SPAN)
-        self.backlog.leave(self._segments[ordinal], number)
+        segment = self._segments[ordinal]
+        if segment.is_gone:
+            return False
+        self.backlog.leave(segment, number)
         return True
 
     def books(self) -> tuple[int, int]:
@@ -203,11 +207,45 @@ class Spool:
 
     # -- the driver's side --------------------------------------------------------------------------------------------
 
+    def is_whole(self) -> bool:
+        """Whether nobody has taken a file away in which something is that is not settled.
+
+        What is in such a file has no second life: what is in memory of it is in memory only from now on.
+        """
+        with self._lock:
+            for segment in self._segments.values():
+                if not segment.is_gone and segment.was_taken_away():
+                    segment.is_gone = True
+                    if segment is self._current:
+                        self._current = None
+                    self._news.append(f"{segment.name}{SUFFIX} was taken away; its events are in memory only "
+                                      f"({self._path})")  # fmt: skip
+            return not any(segment.is_gone and segment.live for segment in self._segments.values())
+
+    def park(self) -> None:
+        """Let go of all files, so that the next handler may take them over; called when all that is left is there."""
+        with self._lock:
+            for segment in self._segments.values():
+                segment.close()
+            self._current = None
+            self._is_parked = True
+            self._look_again = 0.0
+
+    def _unpark(self) -> None:
+        """Take back what nobody else has taken meanwhile. What another one has stays in the books as spooled."""
+        with self._lock:
+            self._is_parked = False
+            for segment in tuple(self._segments.values()):
+                if not segment.is_open and not segment.reopen():
+                    self.backlog.forget(segment)
+                    del self._segments[segment.ordinal]
+                    self._adopted.discard(segment.ordinal)
+
     def read(self, reading: Reading, room: int) -> bool:
         """Read back what was planned, for so many bytes of memory at most; False when the segment cannot be read."""
         try:
             self.backlog.read(reading, room)
-        except OSError as error:
+        except Exception as error:  # whatever is wrong with a file, it must not stop what is in memory
             self.backlog.give_up(reading)
             self._complain(reading.segment.name, f"cannot be read: {_text(error)}")
             return False
@@ -274,6 +312,8 @@ class Spool:
             return 0
         self._look_again = monotonic() + ADOPT_INTERVAL
         try:
+            if self._is_parked:
+                self._unpark()
             with self._lock:
                 directory = self._open()
             names = directory.segments()
@@ -332,8 +372,8 @@ class Spool:
             self._directory.close()
 
 
-def _text(error: OSError) -> str:
-    return error.strerror or str(error)
+def _text(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 _new_tuple = tuple.__new__

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+
+#: Seconds between two looks at a lock that is held for moments.
+MOMENT = 0.001
 
 
 def monotonic(real: Callable[[], float] = time.monotonic) -> float:
@@ -37,6 +41,21 @@ def calls_end_by(deadline: float) -> Iterator[None]:
 def time_for_calls() -> float:
     """Seconds that network calls of this thread may take from now on; infinite on the worker's own thread."""
     return _deadline.get() - monotonic()
+
+
+def is_free(lock: threading.Lock, timeout: float) -> bool:
+    """Wait until nobody holds a lock that is only ever held for moments, to take it in a ``with`` statement then.
+
+    False when it is still held after so many seconds: a signal handler may have interrupted the code that holds it.
+    ``acquire(timeout=...)`` would tell as well; but an exception that a signal handler raises right behind it leaves
+    the lock locked for ever, and ``with`` does not.
+    """
+    deadline = monotonic() + timeout
+    while lock.locked():
+        if monotonic() >= deadline:
+            return False
+        time.sleep(MOMENT)
+    return True
 
 
 class Waiters:

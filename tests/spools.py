@@ -86,6 +86,7 @@ class Life:
         max_spool_size: int = 1 << 30,
         max_queue_size: int = 1 << 20,
         max_batch_count: int = 100,
+        max_batch_size: int = 1 << 20,
         overflow: Overflow = "drop_oldest",
     ) -> None:
         self.works = True
@@ -95,7 +96,7 @@ class Life:
             lambda disk: Buffer(
                 send_interval=0.0,
                 max_batch_count=max_batch_count,
-                max_batch_size=1 << 20,
+                max_batch_size=max_batch_size,
                 max_queue_size=max_queue_size,
                 overflow=overflow,
                 disk=disk,
@@ -106,7 +107,7 @@ class Life:
             shutdown_timeout=5.0,
             block_timeout=0.0 if overflow == "block" else None,
         )
-        self.worker._start = lambda: None  # type: ignore[method-assign]
+        self.worker.thread.start = lambda: None  # type: ignore[method-assign]
 
     @property
     def spool(self) -> Spool:
@@ -127,8 +128,8 @@ class Life:
     def step(self) -> float | None:
         """What the thread does next; returns when there is more to do."""
         self.worker.urge()
-        with self.worker._driver:
-            return self.worker.step()
+        with self.worker.driver.lock:
+            return self.worker.driver.step()
 
     def run(self) -> None:
         """What the thread does until there is nothing more to do now."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -117,6 +118,28 @@ def test_a_context_without_a_time_counts_as_the_default_timeout(service: StrictS
     """In a unit test of the user's, where the context is None, the function works, and flushes."""
     flush_after(lambda event, context: log.info("text"))(None, None)
     assert service.messages("group", "stream") == ["text"]
+
+
+@pytest.mark.parametrize("arguments", [(), (None, Mock()), (None, MagicMock()), (None, object())])
+def test_a_double_of_the_context_is_no_error(
+    service: StrictService, log: logging.Logger, arguments: tuple[object, ...]
+) -> None:
+    """Whatever a unit test calls the function with, it runs, and flushes."""
+    assert flush_after(lambda *_: log.info("text") or "done")(*arguments) == "done"
+    assert service.messages("group", "stream") == ["text"]
+
+
+def test_a_function_that_has_not_run_when_it_returns_is_refused() -> None:
+    """A coroutine would be flushed before its first line."""
+
+    async def coroutine(event: object, context: object) -> None: ...
+
+    def generator(event: object, context: object) -> Iterator[int]:
+        yield 1
+
+    for function in (coroutine, generator):
+        with pytest.raises(TypeError, match="flush_after takes a function that has run when it returns"):
+            flush_after(function)
 
 
 def test_the_context_may_be_a_keyword_argument(service: StrictService, log: logging.Logger) -> None:

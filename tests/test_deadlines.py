@@ -184,12 +184,14 @@ def signal_handler(react: Callable[[], object]) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, previous)
 
 
-@pytest.mark.parametrize("interrupted", ["nothing", "_ledger", "_starting", "_closing", "logging"])
+@pytest.mark.parametrize("interrupted", ["nothing", "ledger", "starting", "closing", "logging"])
 def test_in_a_signal_handler(make_handler: Make, url: str, interrupted: str) -> None:
     """Also one that interrupts the very code that holds a lock, which is not given back before the handler returns."""
     handler = make_handler(url)
+    worker = handler.worker
     held = {"nothing": nullcontext(), "logging": logging._lock}  # type: ignore[attr-defined]
-    lock = held.get(interrupted) or getattr(handler.worker, interrupted)
+    held |= {"ledger": worker.driver.ledger, "starting": worker.thread._starting, "closing": worker._closing}
+    lock = held[interrupted]
 
     def react() -> None:
         log(handler, "signal")

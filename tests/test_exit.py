@@ -95,7 +95,7 @@ def test_a_worker_that_wants_the_lock_of_logging_does_not_hold_up_dict_config(
     """The worker's first call asks botocore's cold loggers and stands still; dictConfig, which causes it, does not."""
     script = """
     def waits_for_the_lock():
-        frame = sys._current_frames().get(handler.worker._thread.ident)
+        frame = sys._current_frames().get(handler.worker.thread.running.ident)
         while frame is not None and frame.f_code.co_filename != logging.__file__:
             frame = frame.f_back
         return frame is not None

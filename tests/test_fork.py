@@ -294,7 +294,7 @@ def test_a_fork_while_locks_are_held(tmp_path: Path, service: StrictService) -> 
     held, forked = threading.Event(), threading.Event()
     def hold():
         worker = handler.worker
-        with worker._ledger, worker._driver, worker._starting:
+        with worker.driver.ledger, worker.driver.lock, worker.thread._starting:
             held.set()
             forked.wait()
     thread = threading.Thread(target=hold)

@@ -895,7 +895,7 @@ def test_a_record_may_be_logged_while_the_same_thread_is_in_the_ledger(
     assert handler.flush()
 
     def interrupted() -> None:
-        with handler.worker._ledger:
+        with handler.worker.driver.ledger:
             logger.info(message)
 
     in_thread(interrupted)
@@ -932,7 +932,7 @@ def test_a_thread_that_is_slow_to_log_is_not_forgotten(
             handler.close()
         assert handler.flush()
         worker = handler.worker
-        assert service.wait_for(lambda: worker._wakes_at == float("inf") or worker._thread is None)
+        assert service.wait_for(lambda: worker.thread.wakes_at == float("inf") or worker.thread.running is None)
 
     buffer = handler.worker._buffer
     other = threading.Thread(target=logger.info, args=("other",))

@@ -36,6 +36,7 @@ FOUNDATION = {
     "process": {"children", "waiting"},
     "waiting": set(),
     "source": set(),
+    "thread": {"driver", "process", "waiting"},
     "connection": {"errors", "source", "translate", "waiting"},
     "segment": {"directory", "event", "waiting"},
     "directory": set(),
@@ -79,7 +80,7 @@ def of_package(module: str) -> set[str]:
 
 def test_imports_are_found() -> None:
     """The reading works: these are known."""
-    assert {"buffer", "delivery", "event", "process"} <= of_package("worker")
+    assert {"buffer", "driver", "event", "process", "thread"} <= of_package("worker")
     assert {"client", "worker", "options", "formatter"} <= of_package("handler")
     assert "handler" not in of_package("process")
 
@@ -111,7 +112,8 @@ def test_the_faces_do_not_know_each_other(module: str) -> None:
 
 def test_the_worker_knows_no_service() -> None:
     """The thread drives deliveries; what they go through is wired up by the handler."""
-    assert not of_package("worker") & {"client", "errors", "provision", "retry", "translate"}
+    for module in ("worker", "thread", "driver"):
+        assert not of_package(module) & {"client", "errors", "provision", "retry", "translate"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -21,6 +21,7 @@ from cloudwatch_handler import segment as segments
 from cloudwatch_handler.directory import SUFFIX, Directory
 from cloudwatch_handler.event import Destination, encode
 from cloudwatch_handler.segment import INDEX_STEP, MAX_LINE_SIZE, Line, Note, Segment, head_of, parse, ranges_of
+from cloudwatch_handler.waiting import monotonic
 from tests.spools import FOREVER, HERE, append, content, event, files, leave_behind
 
 TEXTS = ["first", 'second "event": {"n":1}', "dritte Zeile\nmit Umbruch", "4 \x00\x7f 😀"]
@@ -170,6 +171,42 @@ def test_garbage_before_an_event_does_not_hide_it(tmp_path: Path, garbage: bytes
     path = leave_behind(tmp_path, "after")
     path.write_bytes(garbage + b"\n" + path.read_bytes())
     assert content(path)[0] == ["after"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"crc":1,"n":1,"logGroupName":' + b"[" * 100_000 + b'"event":{}}',
+        b'{"crc":1,"n":1,' + b'"event":{' * 200_000,
+        b'{"crc":1,"n":1,"event":' + b'{"crc":1,"n":1,"event":{}}' * 200_000,
+    ],
+    ids=["deep", "unfinished", "joined"],
+)
+def test_garbage_of_any_shape_is_told_apart_at_once(line: bytes) -> None:
+    """Its checksum is looked at before anything is made of it, in one pass over the bytes."""
+    began = monotonic()
+    assert parse(line) is None
+    assert monotonic() - began < 1
+
+
+def test_a_segment_that_is_written_to_until_it_is_adopted_is_adopted_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner logs and dies between the look at the file and the lock on it."""
+    directory = Directory.make(tmp_path / "spool")
+    owner = Segment.create(directory, FOREVER)
+    append(owner, event("one"))
+    lock = Segment._lock
+
+    def later(segment: Segment) -> bool:
+        append(owner, event("two"))
+        owner.close()
+        return lock(segment)
+
+    monkeypatch.setattr(Segment, "_lock", later)
+    heir = Segment.adopt(directory, owner.name)
+    assert heir is not None
+    assert [line.event.message for line, _ in heir.read(0, heir.size) if isinstance(line, Line)] == ["one", "two"]
 
 
 def test_a_note_behind_a_torn_line_is_whole(tmp_path: Path) -> None:

@@ -245,6 +245,73 @@ def test_close_in_the_middle_of_a_takeover_counts_nothing_twice(path: Path) -> N
     assert files(path) == []
 
 
+def test_what_a_closed_handler_left_is_the_next_ones_also_in_the_same_process(path: Path) -> None:
+    """It lets go of its files. In its own books they stay spooled, also when there is work again."""
+    life = Life(path)
+    life.works = False
+    life.log(*NUMBERS)
+    life.worker.close()
+    heir = Life(path)
+    assert heir.worker.recover(5.0)
+    assert heir.messages == TEXTS
+    life.works = True
+    life.log("later")
+    life.run()
+    assert life.messages == ["later"]
+    books = life.check()
+    assert (books.accepted, books.delivered, books.spooled) == (51, 1, 50)
+    assert files(path) == []
+
+
+def test_a_file_that_somebody_takes_away_is_noticed(path: Path) -> None:
+    """What is in memory of it is in memory only, flush does not call it safe, and what comes goes into a new file."""
+    life = Life(path)
+    life.works = False
+    life.log("one", "two")
+    life.step()
+    assert life.worker.flush(0.0, 0.0)
+    for file in path.iterdir():
+        file.unlink()
+    assert not life.worker.flush(0.0, 0.0)
+    assert sum("was taken away" in line for line in life.news()) == 1
+    life.log("three")
+    assert on_disk(path) == Counter(["three"])
+    life.works = True
+    life.run()
+    assert life.messages == ["one", "two", "three"]
+    life.check()
+    assert files(path) == []
+
+
+def test_an_event_that_was_logged_for_larger_batches_is_delivered(path: Path) -> None:
+    """max_batch_size was lowered between two deployments; the event makes a batch of its own."""
+    leave_behind(path, "x" * 5000, "y")
+    life = Life(path, max_batch_size=2000)
+    life.log("z")
+    life.run()
+    assert sorted(map(len, life.messages)) == [1, 1, 5000]
+    assert files(path) == []
+
+
+def test_whatever_is_wrong_with_a_segment_does_not_stop_the_rest(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw leaves that file to the next process, and what is in memory is delivered."""
+    file = leave_behind(path, "one")
+
+    def fail(*_: object) -> None:
+        raise RecursionError
+
+    life = Life(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(segments.Segment, "settled", fail)
+        life.log("two")
+        life.run()
+    assert life.messages == ["two"]
+    assert caplog.text.count("cannot be read") == 1
+    assert files(path) == [file.name]
+
+
 class Lives(RuleBasedStateMachine):
     """Lives of a process, one after the other, on one directory: what is logged is delivered once, and in order.
 
@@ -524,7 +591,7 @@ def test_damage_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left.write_bytes(data.replace(b"two", b"owt")[:-7])
     said: list[str] = []
     heir = Life(path)
-    monkeypatch.setattr(heir.worker._diagnostics, "say", said.append)
+    monkeypatch.setattr(heir.worker.driver.diagnostics, "say", said.append)
     heir.run()
     (line,) = said
     assert left.name in line

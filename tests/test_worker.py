@@ -15,7 +15,8 @@ import pytest
 
 from cloudwatch_handler import CloudWatchHandler, Statistics
 from cloudwatch_handler.waiting import monotonic
-from tests.strict_service import Error, StrictService
+from tests.scripts import run
+from tests.strict_service import Error, StrictService, closed_port
 
 Start = Callable[..., CloudWatchHandler]
 
@@ -95,17 +96,17 @@ def test_a_thread_that_ended_is_replaced(service: StrictService, start: Start, l
 
     handler = start()
     worker = handler.worker
-    sleep = worker._sleep
+    sleep = worker.thread._sleep
 
     def die() -> None:
-        worker._sleep = sleep  # type: ignore[method-assign]
+        worker.thread._sleep = sleep  # type: ignore[method-assign]
         raise Kill
 
     log.info("first")
     assert handler.flush()
-    worker._sleep = die  # type: ignore[method-assign]
+    worker.thread._sleep = die  # type: ignore[method-assign]
     log.info("second")
-    assert service.wait_for(lambda: worker._thread is None, timeout=10)
+    assert service.wait_for(lambda: worker.thread.running is None, timeout=10)
     log.info("third")
     assert arrives(service, "first", "second", "third")
 
@@ -135,7 +136,7 @@ def test_a_record_that_statistics_took_from_the_intake_is_not_forgotten(
     log.info("first")
     assert handler.flush()
     worker = handler.worker
-    assert service.wait_for(lambda: worker._wakes_at == float("inf"), timeout=10)
+    assert service.wait_for(lambda: worker.thread.wakes_at == float("inf"), timeout=10)
 
     class Emptied(list[Any]):
         def append(self, event: Any) -> None:
@@ -155,14 +156,14 @@ def test_a_batch_whose_attempt_was_broken_off_is_taken_again(
     """Ctrl-C in a flush that delivers itself, at any point, leaves nothing under way for ever."""
     handler = start()
     worker = handler.worker
-    monkeypatch.setattr(worker, "_start", lambda: None)
+    monkeypatch.setattr(worker.thread, "start", lambda: None)
     log.info("first")
 
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "_deliver", interrupt)
+        patch.setattr(worker.driver, "_deliver", interrupt)
         with pytest.raises(KeyboardInterrupt):
             handler.flush(5)
     assert handler.flush(5)
@@ -183,7 +184,7 @@ def test_statistics_in_a_signal_handler_do_not_wait_for_what_it_has_interrupted(
     seen: list[Statistics] = []
     previous = signal.signal(signal.SIGUSR1, lambda *_: seen.append(handler.statistics()))
     try:
-        with handler.worker._ledger:
+        with handler.worker.driver.ledger:
             signal.raise_signal(signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, previous)
@@ -267,7 +268,7 @@ def test_an_exception_in_the_middle_of_a_log_call_loses_nothing(
 
     handler = start(send_interval=60)
     worker = handler.worker
-    monkeypatch.setattr(worker, "_start", lambda: None)  # nobody else empties the intake
+    monkeypatch.setattr(worker.thread, "start", lambda: None)  # nobody else empties the intake
     owner = worker._buffer.lanes if place == "open_lane" else worker._buffer
     real = getattr(owner, place)
 
@@ -288,3 +289,82 @@ def test_an_exception_in_the_middle_of_a_log_call_loses_nothing(
     counts = handler.statistics()
     assert (counts.accepted, counts.delivered) == (2, 2)
     assert service.messages("group", "stream") == ["first", "second"]
+
+
+AT_THE_END = """
+import logging, logging.handlers
+from cloudwatch_handler import CloudWatchHandler
+buffering = logging.handlers.MemoryHandler(1000)
+handler = CloudWatchHandler("group", "stream")
+buffering.setTarget(handler)
+log = logging.getLogger("application")
+log.addHandler(handler)
+log.warning("first")
+log.removeHandler(handler)
+log.addHandler(buffering)
+log.warning("second")
+log.warning("third")
+"""
+
+
+def test_records_after_the_close_at_the_end_of_the_process_are_delivered(
+    service: StrictService, tmp_path: Path
+) -> None:
+    """logging.shutdown flushes a MemoryHandler, made earlier, into a handler that is closed already."""
+    ended = run(tmp_path, service.url, AT_THE_END)
+    assert (ended.status, ended.err) == (0, "")
+    assert arrives(service, "first", "second", "third")
+
+
+def test_records_after_the_close_that_cannot_be_delivered_are_told_once(tmp_path: Path) -> None:
+    """Each is tried for what is left of shutdown_timeout; then one line is enough."""
+    with closed_port() as url:
+        script = AT_THE_END.replace('"stream")', '"stream", shutdown_timeout=1)')
+        ended = run(tmp_path, url, script)
+    assert ended.status == 0
+    assert 1 <= ended.err.count("events undelivered") <= 2
+    assert ended.seconds < 5
+
+
+INTERRUPTIONS = """
+import random
+class Alarm(BaseException):
+    pass
+
+def alarm(*_):
+    raise Alarm
+
+handler = listen(send_interval=0.01)
+signal.signal(signal.SIGALRM, alarm)
+log.info("0")
+assert handler.flush(10)
+logged, number, until = 1, 0, time.monotonic() + 2
+while time.monotonic() < until:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        while True:
+            number += 1
+            log.info("%d", number)
+            logged += 1
+    except Alarm:
+        pass
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert handler.flush(20)
+counts = handler.statistics()
+assert counts.pending == 0, counts
+assert counts.accepted == counts.delivered, counts
+assert logged <= counts.accepted, (logged, counts)
+print(logged, counts.delivered)
+"""
+
+
+def test_exceptions_that_signal_handlers_raise_in_log_calls_break_nothing(
+    service: StrictService, tmp_path: Path
+) -> None:
+    """Hundreds of them, at any instruction: no lock stays locked, no record is lost or doubled, the ledger balances."""
+    ended = run(tmp_path, service.url, INTERRUPTIONS)
+    assert ended.status == 0, ended.err
+    _, delivered = map(int, ended.out.split())
+    messages = service.messages("app", "main")
+    assert len(messages) == delivered
+    assert len(set(messages)) == delivered
