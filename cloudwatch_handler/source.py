@@ -16,6 +16,8 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 
+from .deadline import limit_answers
+
 #: Seconds. Short, because a call that hangs must not hold up a process that wants to end.
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
@@ -116,7 +118,9 @@ class ClientSource:
                 method="assume-role", refresh_using=role.fetch_credentials
             )
         session = boto3.session.Session(botocore_session=session)
-        return cast(Boto3Client, session.client("logs", endpoint_url=self.endpoint_url, config=config))
+        client = session.client("logs", endpoint_url=self.endpoint_url, config=config)
+        limit_answers(client)
+        return cast(Boto3Client, client)
 
 
 def client_argument(client: object, method: str) -> Boto3Client | Callable[[], Boto3Client] | None:

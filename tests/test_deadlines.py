@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -41,7 +42,32 @@ def swallows_requests() -> AbstractContextManager[str]:
     return black_hole(connects=True)
 
 
-@pytest.fixture(params=[closed_port, swallows_connections, swallows_requests, slow])
+@contextmanager
+def drips() -> Iterator[str]:
+    """Answers come a byte at a time, each before any time-out of a socket; they would take a minute."""
+    enough = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n")
+            with suppress(OSError):
+                while not enough.wait(0.1):
+                    self.request.sendall(b" ")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            enough.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(params=[closed_port, swallows_connections, swallows_requests, slow, drips])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A service that is no help."""
     with request.param() as url:
@@ -394,3 +420,42 @@ def test_a_timeout_of_zero_only_asks(make_handler: Make, service: StrictService)
     hold.release.set()
     assert handler.flush(5)
     assert handler.flush(0)
+
+
+def test_waiting_in_an_outage_costs_next_to_nothing(make_handler: Make) -> None:
+    """Whoever waits, and the thread that waits for the next attempt, do not wake each other."""
+    with closed_port() as url:
+        handler = make_handler(url, retry={"base": 30.0, "max_delay": 30.0})
+        handler.flush(0.5)  # the imports, and the first attempt
+        steps = 0
+        step = handler.worker.driver.step
+
+        def count() -> float | None:
+            nonlocal steps
+            steps += 1
+            return step()
+
+        handler.worker.driver.step = count  # type: ignore[method-assign]
+        assert not handler.flush(1.0)
+        assert steps < 20
+
+
+NO_THREAD = """
+import atexit
+
+@atexit.register
+def at_the_end():
+    handler = listen(shutdown_timeout=1, retry={"base": 0.1, "max_delay": 0.2})
+    log.info("only now")
+    handler.close()
+"""
+
+
+def test_a_first_record_at_the_end_keeps_the_bound_though_answers_drip(tmp_path: Path) -> None:
+    """Where no thread may be started, the caller makes the call, and ends it in time."""
+    with drips() as url:
+        script = NO_THREAD + 'print("ending", flush=True)\n'
+        ended = run(tmp_path, url, script)
+    assert ended.status == 0
+    assert ended.seconds < 1 + SLACK + 2
+    assert "closed with 1 events undelivered" in ended.err

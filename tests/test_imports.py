@@ -35,7 +35,8 @@ FOUNDATION = {
     "children": set(),
     "process": {"children", "waiting"},
     "waiting": set(),
-    "source": set(),
+    "deadline": {"waiting"},
+    "source": {"deadline"},
     "thread": {"driver", "process", "waiting"},
     "connection": {"errors", "source", "translate", "waiting"},
     "segment": {"directory", "event", "waiting"},
@@ -120,4 +121,4 @@ def test_the_worker_knows_no_service() -> None:
 def test_botocore_has_one_door(module: str) -> None:
     """Where clients come from, what is put into their requests, and what their errors mean: all else knows nothing."""
     found = {source.partition(".")[0] for source, _ in imports(MODULES[module])} & AWS
-    assert not found or module in ("source", "client", "translate")
+    assert not found or module in ("source", "deadline", "client", "translate")
