@@ -19,27 +19,6 @@ settings.load_profile("tests")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Whole processes that fork, end, hang and are killed: minutes, and not part of the default run (``-m process``).
-PROCESS_TESTS = {
-    "test_aws_lambda.py",
-    "test_deadlines.py",
-    "test_durable.py",
-    "test_exit.py",
-    "test_fork.py",
-    "test_memory.py",
-    "test_servers.py",
-    "test_soak.py",
-    "test_spool.py",
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of whole processes."""
-    for item in items:
-        if item.path.name in PROCESS_TESTS:
-            item.add_marker(pytest.mark.process)
-
-
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """No AWS variable, no AWS file and no instance metadata of the machine; the contract with AWS itself needs them."""

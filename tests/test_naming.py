@@ -52,8 +52,6 @@ def refusal(argument: NameArgument, template: str) -> str:
         ("web", "web"),
         ("{logger_name}", "app.db"),
         ("{thread_name}", "worker-1"),
-        ("{process_id}", str(os.getpid())),
-        ("{process_id:08d}", f"{os.getpid():08d}"),
         ("{logger_name:.3}/{thread_name:_>10}", "app/__worker-1"),
         ("{strftime:%Y-%m-%d}", "2026-01-02"),
         ("{strftime:%Y}/{strftime:%m/%d}", "2026/01/02"),
@@ -67,6 +65,12 @@ def refusal(argument: NameArgument, template: str) -> str:
 def test_a_template_gives_a_name(template: str, name: str) -> None:
     """``str.format`` with the fields that the documentation lists."""
     assert stream(template) == name
+
+
+@pytest.mark.parametrize("spec", ["", ":08d"])
+def test_a_name_holds_the_process(spec: str) -> None:
+    """Its number, in any form of a number."""
+    assert stream(f"{{process_id{spec}}}") == format(os.getpid(), spec[1:])
 
 
 def test_a_name_holds_the_program() -> None:

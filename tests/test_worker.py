@@ -105,8 +105,11 @@ def test_a_thread_that_ended_is_replaced(service: StrictService, start: Start, l
     log.info("first")
     assert handler.flush()
     worker.thread._sleep = die  # type: ignore[method-assign]
+    thread = worker.thread.running
+    assert thread is not None
     log.info("second")
-    assert service.wait_for(lambda: worker.thread.running is None, timeout=10)
+    thread.join(10)
+    assert worker.thread.running is None
     log.info("third")
     assert arrives(service, "first", "second", "third")
 
