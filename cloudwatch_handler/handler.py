@@ -220,6 +220,8 @@ class CloudWatchHandler(logging.Handler):
         )
         self._pid = self.worker.pid
         super().__init__(options.level(level))
+        # What filter() would find: nothing to ask, unless filters are added to this list, or a subclass asks itself.
+        self._filters: object = self.filters if type(self).filter is logging.Handler.filter else True
         self.formatter = CloudWatchFormatter(json_serialize_default=default)
         # A handler that is thrown away without close() still delivers, but its thread ends.
         weakref.finalize(self, self.worker.retire).atexit = False
@@ -229,7 +231,7 @@ class CloudWatchHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """Filter and emit, without the lock that :class:`logging.Handler` holds over both."""
         try:
-            passed: bool | logging.LogRecord = self.filter(record)
+            passed: bool | logging.LogRecord = not self._filters or self.filter(record)
         except Exception:
             self.handleError(record)
             return False

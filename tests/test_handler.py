@@ -284,6 +284,28 @@ def test_give_up_after_drops_and_counts(service: StrictService, start: MakeHandl
     assert handler.statistics().dropped_by_reason == {"retries_exhausted": 1}
 
 
+def test_a_filter_is_asked_wherever_it_is(
+    service: StrictService, logger: logging.Logger, make_handler: MakeHandler
+) -> None:
+    """Added later, or the method of a subclass, as with every handler."""
+
+    class Discreet(CloudWatchHandler):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return "secret" not in record.getMessage()
+
+    handler = make_handler()
+    logger.addHandler(handler)
+    handler.addFilter(lambda record: "added" not in record.getMessage())
+    discreet = Discreet("group", "other", boto3_client=service.client(), shutdown_timeout=1.0)
+    logger.addHandler(discreet)
+    for message in ("plain", "secret", "added"):
+        logger.info(message)
+    assert handler.flush()
+    discreet.close()
+    assert stored(service) == ["plain", "secret"]
+    assert stored(service, "other") == ["plain", "added"]
+
+
 def test_a_filter_of_the_application_that_raises_does_not_stop_delivery(
     service: StrictService, start: MakeHandler, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
