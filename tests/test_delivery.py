@@ -566,6 +566,41 @@ def test_a_race_says_that_the_batch_was_not_stored() -> None:
     assert service.calls == [(PUT, "t1"), (DESCRIBE,), (PUT, "t2"), (DESCRIBE,), (PUT, "t2")]
 
 
+def test_a_token_goes_again_only_with_the_batch_whose_answer_was_lost() -> None:
+    """That one was given up; the next, with the spent token, could be taken for it and never be stored."""
+    service = FakeService(enforces=True)
+    sender = Sender(service, retry=RetryPolicy(give_up_after=0))
+    sender.send(1)
+    service.after[PUT].append(LOST)
+    sender.send(2)
+    assert sender.statistics.dropped == 1
+    service.calls.clear()
+    sender.send(3)
+    assert service.calls == [(DESCRIBE,), (PUT, "t2")]
+    assert service.stored[STREAM] == ["1", "2", "3"]
+    assert (sender.statistics.delivered, sender.statistics.already_accepted) == (2, 0)
+
+
+def test_a_lost_answer_to_describe_is_none_to_the_put() -> None:
+    """Nothing can have been stored by it."""
+    service = FakeService(enforces=True)
+    service.faults[DESCRIBE].append(Unavailable(DESCRIBE, "ReadTimeoutError", may_be_stored=True))
+    sender = Sender(service, "cached")
+    sender.send(1, 2)
+    assert service.calls == [(DESCRIBE,), (DESCRIBE,), (PUT, None), (PUT, "t1")]
+
+
+def test_every_page_of_describe_that_was_asked_for_counts() -> None:
+    """Also those before the one that failed."""
+    service = FakeService(enforces=True)
+    error = Throttled(DESCRIBE, "ThrottlingException")
+    error.requests = 3
+    service.faults[DESCRIBE].append(error)
+    sender = Sender(service)
+    sender.send(1)
+    assert sender.statistics.describe_requests == 3
+
+
 def test_a_batch_that_was_not_stored_is_stored_by_the_repetition() -> None:
     """The answer that was lost may have been a refusal, or none."""
     service = FakeService(enforces=True)

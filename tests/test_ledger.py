@@ -8,7 +8,7 @@ import pytest
 
 from cloudwatch_handler import RejectedEvents, Statistics
 from cloudwatch_handler.event import Batch, Destination, encode
-from cloudwatch_handler.ledger import DeliveryReport, RejectedEvent
+from cloudwatch_handler.ledger import DeliveryReport, Loss, RejectedEvent
 
 WEB = Destination("my-app", "web-1")
 
@@ -37,6 +37,13 @@ def test_rejected_events_say_what_and_where() -> None:
     report = RejectedEvents.of("too_old", WEB, [encode(WEB, 1, "a"), encode(WEB, 2, "é")])
     assert report == RejectedEvents("too_old", "my-app", "web-1", (RejectedEvent(1, "a"), RejectedEvent(2, "é")))
     assert (report.events[1].timestamp, report.events[1].message) == (2, "é")
+
+
+@pytest.mark.parametrize("timestamp", [-(10**16), 10**16, -(10**19), 10**19])
+def test_a_loss_can_be_told_whenever_it_claims_to_have_happened(timestamp: int) -> None:
+    """A record may claim any time; a time that no calendar has is told as the number that it is."""
+    loss = Loss.of("overflow", [encode(WEB, timestamp, "x")])
+    assert f"logged from {timestamp} ms since 1970 to {timestamp} ms since 1970" in str(loss)
 
 
 @pytest.mark.parametrize(("count", "text"), [(1, "1 event"), (2, "2 events")])

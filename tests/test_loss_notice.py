@@ -343,3 +343,13 @@ def test_a_service_that_refuses_the_notice_gets_the_events(service: StrictServic
         assert sender.messages == ["a", "b"]
         ledger = sender.handler.statistics()
         assert (ledger.delivered, ledger.rejected) == (2, 0)
+
+
+def test_a_notice_keeps_to_a_lowered_limit(service: StrictService) -> None:
+    """An endpoint that takes fewer events a batch is told that, and the notice counts as one of them."""
+    with sending(service, retry=GIVE_UP, max_batch_count=3) as sender:
+        lose(sender, "lost")
+        sender.deliver("1", "2", "3", "4")
+        assert max(len(sent(put)) for put in sender.puts) == 3
+        assert [position for position, *_ in notices(sender.messages)] == [0]
+        assert sender.messages[1:] == ["1", "2", "3", "4"]

@@ -223,6 +223,21 @@ def test_an_end_in_the_future_is_an_end_all_the_same(service: StrictService, log
     assert len(events) < 1000
 
 
+def test_a_group_is_read_to_the_end_by_a_consumer_who_takes_his_time(
+    service: StrictService, logs: LogReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in while he looks at each event is left out, however much it is; what is dated ahead is not."""
+    monkeypatch.setattr("cloudwatch_handler.reader._time_of", lambda _: 0)  # in whole seconds, of which he takes none
+    service.options.page_size = 2
+    stored = fill(service, 0, 1, 2, 2 * HOUR_MS - 60_000)
+    events = []
+    for event in itertools.islice(logs.read(), 1000):
+        events.append(event)
+        service.add_events(GROUP, STREAM, [(now_ms(), "more")] * 5)
+    assert len(events) < 1000
+    assert [(event.timestamp, event.message) for event in events if event.message != "more"] == stored
+
+
 # -- filters and groups -----------------------------------------------------------------------------------------------
 
 
