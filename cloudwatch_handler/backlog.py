@@ -127,10 +127,8 @@ class Backlog:
             self.diverting = True
 
     def _entry(self, segment: Segment) -> Entry:
-        entry = self._entries.get(segment.ordinal)
-        if entry is None:
-            entry = self._entries[segment.ordinal] = Entry(segment)
-        return entry
+        # In one step: a log call in a signal handler may come here in between, since the lock is reentrant.
+        return self._entries.get(segment.ordinal) or self._entries.setdefault(segment.ordinal, Entry(segment))
 
     def held(self) -> int:
         """Events of the ledger that are here; damaged ones for ever."""

@@ -117,19 +117,18 @@ class Buffer:
         while position < len(events):
             lane = lanes.open_lane(events[position], self.intake_since)
             batch = lane.batches[-1]
-            held, memory = len(batch.events), batch.memory
+            memory = batch.memory
+            batch.taken = 0
             try:
                 batch.extend(events, position)
             finally:
-                # Also when a signal handler raises in there: an event enters its lane, the books, and leaves the
-                # intake, all or nothing. No call in the lines below, so that none can raise in between.
-                taken = len(batch.events) - held
+                # Also when a signal handler raises in there: an event enters its lane and the books, and leaves the
+                # intake, all or nothing. No call and no jump in these lines: Python looks for signals at no other place.
+                taken = batch.taken
                 lanes.memory += batch.memory - memory
                 lane.accepted += taken
-                if new:
-                    books.accepted += taken
-                if from_intake:
-                    del intake[:taken]
+                books.accepted += taken * new
+                del intake[: taken * from_intake]
             position += taken
             full = full or batch.full
         return full

@@ -158,6 +158,7 @@ class Batch:
 
     Attributes:
         arrival: monotonic time in seconds at which its first event was accepted.
+        taken: how many events the last :meth:`extend` appended.
         attempts: how often it was tried without success.
         first_attempt: monotonic time of its first attempt, or None.
         races: InvalidSequenceTokenExceptions in the current round.
@@ -165,7 +166,7 @@ class Batch:
 
     __slots__ = (
         *("destination", "events", "size", "memory", "earliest", "latest", "arrival"),
-        *("max_count", "max_size", "sealed", "full", "attempts", "first_attempt", "races"),
+        *("max_count", "max_size", "sealed", "full", "taken", "attempts", "first_attempt", "races"),
     )
 
     def __init__(
@@ -187,6 +188,7 @@ class Batch:
         self.max_size = max_size
         self.sealed = False
         self.full = False
+        self.taken = 0
         self.attempts = 0
         self.first_attempt: float | None = None
         self.races = 0
@@ -233,6 +235,7 @@ class Batch:
             self.full = True
         # No call in these lines: no signal handler can raise in between.
         self.earliest, self.latest, self.size, self.memory = earliest, latest, size, memory
+        self.taken = end - start
         self.events += taken
         return end
 

@@ -22,7 +22,7 @@ from tests.strict_service import Hold, StrictService, black_hole, closed_port
 #: Seconds that flush and shutdown may take, and seconds by which a busy machine may be late. Much less than the 5 s and
 #: 10 s that one call of the worker may hang, and the 60 s of botocore.
 BOUND = 0.1
-SLACK = 3.0
+SLACK = 4.0
 
 
 @contextmanager

@@ -581,15 +581,6 @@ def test_a_token_goes_again_only_with_the_batch_whose_answer_was_lost() -> None:
     assert (sender.statistics.delivered, sender.statistics.already_accepted) == (2, 0)
 
 
-def test_a_lost_answer_to_describe_is_none_to_the_put() -> None:
-    """Nothing can have been stored by it."""
-    service = FakeService(enforces=True)
-    service.faults[DESCRIBE].append(Unavailable(DESCRIBE, "ReadTimeoutError", may_be_stored=True))
-    sender = Sender(service, "cached")
-    sender.send(1, 2)
-    assert service.calls == [(DESCRIBE,), (DESCRIBE,), (PUT, None), (PUT, "t1")]
-
-
 def test_every_page_of_describe_that_was_asked_for_counts() -> None:
     """Also those before the one that failed."""
     service = FakeService(enforces=True)
