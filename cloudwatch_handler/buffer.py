@@ -123,7 +123,7 @@ class Buffer:
                 batch.extend(events, position)
             finally:
                 # Also when a signal handler raises in there: an event enters its lane and the books, and leaves the
-                # intake, all or nothing. No call and no jump in these lines: Python looks for signals at no other place.
+                # intake, all or nothing. No call and no jump in these lines: Python looks for signals nowhere else.
                 taken = batch.taken
                 lanes.memory += batch.memory - memory
                 lane.accepted += taken
