@@ -64,7 +64,7 @@ class Driver:
         self.waiters = Waiters()
         self.diagnostics = Diagnostics()
         self.stopping = False
-        self._telling = False  # on_rejected is at work; written by whoever steps
+        self._finishing = False  # what was settled is not yet forgotten on disk, or told; written by whoever steps
         self._snapshot = Statistics()
 
     def enter(self) -> bool:
@@ -105,12 +105,14 @@ class Driver:
                     released = self.buffer.released()
                 self.spool.release(released)
             self._tell()
+            self._finishing = False
             self.waiters.notify()
             return self.due()
         except Exception as error:  # nothing may end the thread
             self.diagnostics.bug(error, "delivery goes on")
             return monotonic() + BUG_DELAY
         finally:
+            self._finishing = False
             process.driving.discard(ident)
 
     def due(self) -> float | None:
@@ -150,6 +152,7 @@ class Driver:
         finally:  # also when a KeyboardInterrupt goes through: the batch returns to its lane
             now = monotonic()
             with self.ledger:
+                self._finishing = True
                 self.buffer.settle(batch, report, now=now)
                 if report.error is not None:
                     self.buffer.books.note_error(str(report.error), wall=wall_clock())
@@ -160,16 +163,13 @@ class Driver:
         """Say what was rejected and dropped."""
         now = monotonic()
         with self.ledger:
-            self._telling = self.buffer.books.has_rejections()
+            self._finishing = True
             rejections = self.buffer.rejections()
             drops = self.buffer.books.drops()
-        try:
-            for reason, destination, events in rejections:
-                self.diagnostics.rejected(reason, destination, len(events), now=now)
-                if self._on_rejected is not None:
-                    self._call_back(self._on_rejected, RejectedEvents.of(reason, destination, events))
-        finally:
-            self._telling = False
+        for reason, destination, events in rejections:
+            self.diagnostics.rejected(reason, destination, len(events), now=now)
+            if self._on_rejected is not None:
+                self._call_back(self._on_rejected, RejectedEvents.of(reason, destination, events))
         for reason, count in drops.items():
             self.diagnostics.dropped(reason, count, now=now)
         for line in self.spool.news() if self.spool is not None else ():
@@ -200,8 +200,8 @@ class Driver:
             return self.buffer.mark()
 
     def reached(self, mark: Mark) -> bool:
-        """Whether all up to the mark has settled, and what was rejected has been told."""
-        return self.buffer.lanes.reached(mark) and not self._telling and not self.buffer.books.has_rejections()
+        """Whether all up to the mark has settled, has been forgotten on disk, and what was rejected was told."""
+        return self.buffer.lanes.reached(mark) and not self._finishing and not self.buffer.books.has_rejections()
 
     def is_safe(self, mark: Mark, *, fails: bool) -> bool:
         """Whether all up to the mark is on disk, and, if asked, delivery fails at this time."""
