@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
@@ -158,13 +159,22 @@ def recover(handler: CloudWatchHandler, *, patience: float, show: Show) -> Shipm
         patience: seconds to wait while nothing moves.
         show: called with the ledger every now and then, and at the end.
     """
-    watch = _Watch(handler, patience, show)
-    end = "complete"
+    end = "stopped"
     try:
-        while not handler.recover(LOOK_INTERVAL):
-            if watch.is_stuck():
-                end = "stopped"
+        settled = 0
+        while end == "stopped":
+            # In one long call, on a thread of its own: the end of each call cuts off the request that is under way.
+            done: list[bool] = []
+            thread = threading.Thread(target=lambda done=done: done.append(handler.recover(patience)), daemon=True)
+            thread.start()
+            while thread.is_alive():
+                thread.join(LOOK_INTERVAL)
+                show(statistics := handler.statistics())
+            if done == [True]:
+                end = "complete"
+            elif statistics.accepted - statistics.pending == settled:
                 break
+            settled = statistics.accepted - statistics.pending
     finally:
         handler.close()
     statistics = handler.statistics()

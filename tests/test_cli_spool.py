@@ -125,3 +125,12 @@ def test_a_directory_that_is_none_is_bad_usage(tmp_path: Path, arguments: tuple[
         result = spool(tmp_path / name, *arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert name in result.stderr
+
+
+def test_a_slow_service_is_waited_for(path: Path) -> None:
+    """An answer may take longer than the time between two looks at how far things are."""
+    leave_behind(path, "a", "b")
+    with StrictService(latency=0.5) as service:
+        result = spool(path, "--send", "--endpoint-url", service.url)
+        assert (result.exit_code, result.output) == (0, "2 of 2 events delivered\n")
+        assert service.messages(*HERE) == ["a", "b"]
