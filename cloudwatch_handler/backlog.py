@@ -126,6 +126,17 @@ class Backlog:
             self._came += 1
             self.diverting = True
 
+    def reclaim(self, segment: Segment, number: int) -> bool:
+        """Whether an event that left memory was still here; it is not any more, being settled all the same."""
+        with self._lock:
+            entry = self._entries.get(segment.ordinal)
+            if entry is None or number not in entry.left:
+                return False
+            entry.left.discard(number)
+            self._returned += 1
+            self._finish(entry)
+            return True
+
     def _entry(self, segment: Segment) -> Entry:
         # In one step: a log call in a signal handler may come here in between, since the lock is reentrant.
         return self._entries.get(segment.ordinal) or self._entries.setdefault(segment.ordinal, Entry(segment))
@@ -200,9 +211,14 @@ class Backlog:
             segment.live += reading.new - lost
             self._returned += known
             self._lost += lost
-            if not entry.left and (entry.position is None or entry.position >= segment.size):
-                self._remove(segment)
-                self.finished.append(segment)
+            self._finish(entry)
+
+    def _finish(self, entry: Entry) -> None:
+        """Forget a segment of which all has come back."""
+        segment = entry.segment
+        if not entry.left and (entry.position is None or entry.position >= segment.size):
+            self._remove(segment)
+            self.finished.append(segment)
 
     def give_up(self, reading: Reading) -> None:
         """A segment cannot be read: it stays as it is, locked, and the next process may try."""

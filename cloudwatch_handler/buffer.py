@@ -38,6 +38,9 @@ class Disk(Protocol):
         From then on, ``diverting`` is true until all that waits there has been read.
         """
 
+    def reclaim(self, event: Event) -> bool:
+        """Whether an event that was left was to come back; it is not any more, being settled all the same."""
+
     def books(self) -> tuple[int, int]:
         """How many events were accepted without passing through memory, and how many are on disk only."""
 
@@ -245,13 +248,18 @@ class Buffer:
     def settle(self, batch: Batch, report: DeliveryReport, *, now: float) -> None:
         """Enter into the books what became of a batch that was taken.
 
-        A batch that was abandoned in the meantime changes nothing but the counters of requests.
+        A batch that was abandoned in the meantime changes nothing but the counters of requests, unless it was left on
+        disk, and delivered: then it need not be sent again.
 
         Raises:
             AssertionError: the report does not account for each event of the batch exactly once.
         """
         self.books.counts.update(report.counts)
         if not self.lanes.is_under_way(batch):
+            if self._disk is not None and report.delivered == len(batch):
+                reclaimed = [event.receipt for event in batch.events if self._disk.reclaim(event)]
+                self.books.delivered += len(reclaimed)
+                self._released.extend([receipt for receipt in reclaimed if receipt is not None])
             return
         if report.events != len(batch):
             raise AssertionError(f"{report.events} events reported of a batch of {len(batch)}: {report}")

@@ -200,6 +200,14 @@ class Spool:
         self.backlog.leave(segment, number)
         return True
 
+    def reclaim(self, event: Event) -> bool:
+        """Whether an event that was left on disk was still to come back; it is not any more, having been settled."""
+        if event.receipt is None:
+            return False
+        ordinal, number = divmod(event.receipt, SPAN)
+        segment = self._segments.get(ordinal)
+        return segment is not None and self.backlog.reclaim(segment, number)
+
     def books(self) -> tuple[int, int]:
         """How many events were accepted without passing through memory, and how many are on disk only."""
         with self._lock:

@@ -272,6 +272,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 FLOOD = """
 import resource
+from cloudwatch_handler import deadline, source
+source.READ_TIMEOUT = deadline.ANSWER_TIMEOUT = 60  # however long the machine takes, the answer is not lost
 def size():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -194,11 +194,11 @@ def test_an_event_that_aged_during_an_outage_is_rejected_and_holds_up_no_other(
     with sending(service, log_group_retention_days=days, on_rejected=rejected.append, send_interval=60.0) as sender:
         sender.deliver("first")
         outage = service.inject(Error("ServiceUnavailableException", 503), times=None)
-        created = time.time() - limit + 0.5
+        created = time.time() - limit + 2.0
         for hours in range(3):
             sender.log_at(created + HOUR * hours, f"{hours} h younger")
         assert not sender.handler.flush(0.1)
-        assert outage.hits
+        assert service.wait_for(lambda: outage.hits > 0)
         assert sent(sender.puts[-1]) == ["0 h younger", "1 h younger", "2 h younger"]
         wait_until(created + limit)
         assert service.wait_for(lambda: sent(sender.puts[-1]) == ["1 h younger", "2 h younger"])

@@ -126,7 +126,7 @@ def test_reading_waits_before_a_line_is_given_up(service: StrictService, monkeyp
     service.create_log_stream(GROUP, STREAM)
     hang = Hang()
     service.inject(hang, times=None)
-    shipment = send(service, itertools.repeat("x" * 1_000_000), patience=1.5)
+    shipment = send(service, itertools.repeat("x" * 1_000_000), patience=4)
     hang.release()
     assert (shipment.end, shipment.statistics.dropped_by_reason["overflow"]) == ("stopped", 1)
 

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from cloudwatch_handler import segment as segments
 from cloudwatch_handler import spool as spools
-from cloudwatch_handler.event import EVENT_MEMORY, Destination, Event
+from cloudwatch_handler.event import EVENT_MEMORY, Batch, Destination, Event
+from cloudwatch_handler.ledger import DeliveryReport
 from cloudwatch_handler.spool import MAX_ADOPTED, Spool
 from cloudwatch_handler.survey import survey
 from tests.spools import HERE, Killed, Life, content, event, files, leave_behind, open_files
@@ -260,6 +261,27 @@ def test_what_a_closed_handler_left_is_the_next_ones_also_in_the_same_process(pa
     assert life.messages == ["later"]
     books = life.check()
     assert (books.accepted, books.delivered, books.spooled) == (51, 1, 50)
+    assert files(path) == []
+
+
+def test_a_batch_that_is_delivered_after_the_close_is_not_sent_again(path: Path) -> None:
+    """Its answer came too late for the close, which had left it on disk by then."""
+    life = Life(path)
+    life.log(*NUMBERS)
+    deliver = life.attempt
+
+    def late(batch: Batch, **moment: float) -> DeliveryReport:
+        report = deliver(batch, **moment)
+        life.worker.driver.stopping = True
+        life.worker.driver.abandon(silently=True)
+        assert life.check().spooled == 50
+        return report
+
+    life.attempt = late  # type: ignore[method-assign, assignment]
+    life.step()
+    books = life.check()
+    assert (books.delivered, books.spooled, books.pending) == (50, 0, 0)
+    life.worker.driver.park()
     assert files(path) == []
 
 
