@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -37,3 +38,14 @@ def service() -> Iterator[StrictService]:
     """A CloudWatch Logs on loopback that holds every documented rule."""
     with StrictService() as service:
         yield service
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """The threads of handlers that gave up have ended, so that none of them speaks up in a later test."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "cloudwatch_handler":
+            thread.join(60)
+            assert not thread.is_alive()

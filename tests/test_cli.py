@@ -7,8 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,6 +16,8 @@ from click.testing import CliRunner, Result
 import cloudwatch_handler
 from cloudwatch_handler.cli import cli
 from tests.strict_service import Reset, StrictService, closed_port
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 GROUP, STREAM = "my-app", "web-1"
 PROGRAM = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'program'; "
@@ -30,17 +30,6 @@ def _account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Iterator[None]:
-    """The threads of handlers that gave up have ended, so that none of them speaks up in a later test."""
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        if thread.name == "cloudwatch_handler":
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 def run(*arguments: str, data: bytes = b"") -> Result:

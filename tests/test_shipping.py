@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,18 +14,9 @@ from cloudwatch_handler import CloudWatchHandler, Statistics, shipping
 from cloudwatch_handler.shipping import Shipment, open_stream, ship
 from tests.strict_service import Hang, StrictService, closed_port
 
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
 GROUP, STREAM = "my-app", "web-1"
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Iterator[None]:
-    """The threads of handlers that gave up have ended, so that none of them speaks up in a later test."""
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        if thread.name == "cloudwatch_handler":
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 def no_show(_: Statistics) -> None:
