@@ -32,8 +32,9 @@ MIN_SEGMENT_SIZE = 16 * 1024
 MAX_SEGMENT_SIZE = 16 * 1024 * 1024
 #: Such a part of ``max_spool_size`` is kept free for notes.
 NOTES_PART = 16
-#: How many segments are open at most, and how many of dead processes.
-MAX_SEGMENTS = 128
+#: How many segments are open at most, and how many of dead processes. Usually it is far fewer; but each log call in a
+#: signal handler that interrupts another at the disk begins one.
+MAX_SEGMENTS = 400
 MAX_ADOPTED = 16
 #: Seconds between two looks for segments of dead processes, and between two tries of a disk that refused.
 ADOPT_INTERVAL = 30.0
@@ -110,13 +111,14 @@ class Spool:
             if self._fails:
                 self._fails = False
                 self._news.append(f"the spool takes events again ({self._path})")
-            if self._current is None:  # else there is a newer one, of a log call in a signal handler
-                self._current = segment
             if self.backlog.diverting:
                 self.backlog.divert(segment, position)
             else:
                 receipt = segment.ordinal * SPAN + number
                 intake.append(_new_tuple(Event, (destination, timestamp, size, fragment, receipt)))
+            # Last: what a signal handler logs must not get in between, in this segment.
+            if self._current is None:  # else there is a newer one, of such a log call
+                self._current = segment
         return True
 
     def _append_elsewhere(self, segment: Segment, head: Head, fragment: bytes) -> tuple[Segment, int, int]:

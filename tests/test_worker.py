@@ -343,14 +343,19 @@ signal.signal(signal.SIGALRM, alarm)
 log.info("0")
 assert handler.flush(10)
 logged, number, until = 1, 0, time.monotonic() + 2
+
+def burst():
+    global logged, number
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+    while time.monotonic() < until:  # where it strikes in a destructor, Python swallows it
+        number += 1
+        log.info("%d", number)
+        logged += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
 while time.monotonic() < until:
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
-        while time.monotonic() < until:  # where it strikes in a destructor, Python swallows it
-            number += 1
-            log.info("%d", number)
-            logged += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        burst()
     except Alarm:
         pass
 assert handler.flush(20)
