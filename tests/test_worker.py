@@ -323,7 +323,7 @@ def test_records_after_the_close_at_the_end_of_the_process_are_delivered(
 def test_records_after_the_close_that_cannot_be_delivered_are_told_once(tmp_path: Path) -> None:
     """Each is tried for what is left of shutdown_timeout; then one line is enough."""
     with closed_port() as url:
-        script = AT_THE_END.replace('"stream")', '"stream", shutdown_timeout=1)')
+        script = AT_THE_END.replace('"stream")', '"stream", shutdown_timeout=1)') + 'print("ending", flush=True)\n'
         ended = run(tmp_path, url, script)
     assert ended.status == 0
     assert 1 <= ended.err.count("events undelivered") <= 2
