@@ -8,13 +8,11 @@ sees the other.
 from __future__ import annotations
 
 import math
-import queue
 import threading
-from contextlib import suppress
 
 from . import process
 from .driver import Driver
-from .waiting import monotonic
+from .waiting import Bell, monotonic
 
 #: Seconds that one sleep takes at most; more than the system can wait for may be asked for.
 LONGEST_SLEEP = 3_600.0
@@ -37,14 +35,14 @@ class Thread:
         self._driver = driver
         self._owner = owner
         self._starting = threading.Lock()
-        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell = Bell()
         self.running: threading.Thread | None = None
         self.absent = True
         self.wakes_at = -math.inf
 
     def wake(self) -> None:
         """Have it look at once."""
-        self._tokens.put(None)
+        self._bell.ring()
 
     def begin(self) -> None:
         """See to it that it runs."""
@@ -87,7 +85,7 @@ class Thread:
     def _use_locks_of_today(self) -> None:
         """Where gevent has replaced threads since the locks were made, those would stop all of its greenlets."""
         if type(self._driver.lock) is not type(threading.Lock()):
-            self._driver.lock, self._tokens = threading.Lock(), queue.SimpleQueue()
+            self._driver.lock, self._bell = threading.Lock(), Bell()
 
     def _run(self) -> None:
         this = self.running
@@ -110,11 +108,7 @@ class Thread:
         self.wakes_at = math.inf
         due = self._driver.due()  # what came before the line above found no one to wake; others may have delivered
         self.wakes_at = math.inf if due is None else due
-        timeout = None if due is None else min(max(0.0, due - monotonic()), LONGEST_SLEEP)
-        with suppress(queue.Empty):
-            self._tokens.get(timeout=timeout)
-            while True:
-                self._tokens.get_nowait()
+        self._bell.wait(min(max(0.0, self.wakes_at - monotonic()), LONGEST_SLEEP))
         self.wakes_at = -math.inf
 
     def can_be_waited_for(self) -> bool:

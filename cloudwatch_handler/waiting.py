@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,45 +57,48 @@ def is_free(lock: threading.Lock, timeout: float) -> bool:
     return True
 
 
-class Waiters:
-    """Threads that wait for something to be settled.
+class Bell:
+    """What one thread waits for and any other rings; that it rang is remembered, once.
 
-    A :class:`threading.Condition` would do, but not in a signal handler that has interrupted the very thread that holds
-    its lock; appending to a list and putting into a SimpleQueue are atomic.
+    A bare lock, because its two operations are atomic. The lock of a :class:`threading.Condition` or an
+    :class:`threading.Event` may be held by the very code that a signal handler has interrupted; and CPython's
+    ``SimpleQueue.get(timeout=...)`` waits for ever when the time is up before it has begun to wait (3.10 to 3.13).
     """
 
     def __init__(self) -> None:
-        self._waiting: list[queue.SimpleQueue[None]] = []
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """End the wait of whoever waits, or the next one."""
+        with suppress(RuntimeError):  # it has rung already
+            self._silence.release()
+
+    def wait(self, timeout: float) -> None:
+        """Return when it has rung, or after so many seconds."""
+        self._silence.acquire(timeout=timeout)
+
+
+class Waiters:
+    """Threads that wait for something to be settled; appending to a list is atomic, too."""
+
+    def __init__(self) -> None:
+        self._bells: list[Bell] = []
 
     def notify(self) -> None:
         """Wake all who wait."""
-        for waiter in tuple(self._waiting):
-            waiter.put(None)
+        for bell in tuple(self._bells):
+            bell.ring()
 
-    def join(self) -> Waiter:
-        """Begin to wait: what happens from now on is not missed. Use it in a ``with`` statement."""
-        waiter: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waiting.append(waiter)
-        return Waiter(self._waiting, waiter)
-
-
-class Waiter:
-    """One thread's place among the waiters."""
-
-    def __init__(self, waiting: list[queue.SimpleQueue[None]], own: queue.SimpleQueue[None]) -> None:
-        self._waiting = waiting
-        self._own = own
-
-    def __enter__(self) -> Waiter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._waiting.remove(self._own)
-
-    def wait(self, timeout: float) -> None:
-        """Return at the next settlement, or after so many seconds."""
-        with suppress(queue.Empty):
-            self._own.get(timeout=timeout)
+    @contextmanager
+    def join(self) -> Iterator[Bell]:
+        """A bell for a ``with`` statement, which rings whenever something is settled from now on."""
+        bell = Bell()
+        self._bells.append(bell)
+        try:
+            yield bell
+        finally:
+            self._bells.remove(bell)
 
 
 @contextmanager
