@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from .event import Event
-from .segment import Line, Segment
+from .jsonl import Line
+from .segment import Segment
 
 #: A receipt is the ordinal of a segment times this, plus the event's ``n`` there.
 SPAN = 1 << 32

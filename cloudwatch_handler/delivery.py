@@ -346,7 +346,4 @@ def _split_rejected(events: Sequence[Event], result: PutResult) -> dict[str, Seq
 
 
 def _merge(ours: dict[str, Sequence[Event]], theirs: dict[str, Sequence[Event]]) -> dict[str, Sequence[Event]]:
-    merged = dict(ours)
-    for reason, events in theirs.items():
-        merged[reason] = [*merged.get(reason, ()), *events]
-    return merged
+    return ours | {reason: [*ours.get(reason, ()), *events] for reason, events in theirs.items()}

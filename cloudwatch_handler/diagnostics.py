@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .errors import ServiceError
 from .event import Destination
@@ -175,3 +176,31 @@ def _has_readers() -> bool:
 def _to_stderr(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):  # closed, or None
         print(f"cloudwatch_handler: {text}", file=sys.stderr)
+
+
+class News:
+    """Lines about a file or a directory, kept until the thread that drives comes to say them. Any thread may add.
+
+    Args:
+        path: of the directory; ends each line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: list[str] = []
+        self._complaints: set[str] = set()
+
+    def add(self, what: str) -> None:
+        """This has changed."""
+        self._lines.append(f"{what} ({self._path})")
+
+    def complain(self, file: str, what: str) -> None:
+        """Say once what is wrong with a file."""
+        if file + what not in self._complaints:
+            self._complaints.add(file + what)
+            self.add(f"{file} {what}")
+
+    def take(self) -> list[str]:
+        """What was added since the last call."""
+        lines, self._lines = self._lines, []
+        return lines

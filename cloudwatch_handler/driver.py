@@ -124,7 +124,7 @@ class Driver:
             room = self.buffer.room_to_restore(self.spool.backlog.least)
         if room and self.spool.backlog:
             return -math.inf
-        return self.spool.next_adoption() if due is None else min(due, self.spool.next_adoption())
+        return self.spool.adoption.next_look if due is None else min(due, self.spool.adoption.next_look)
 
     def _load(self, spool: Spool) -> None:
         """Read back what waits on disk, as far as there is room for it."""
@@ -172,7 +172,7 @@ class Driver:
                 self._call_back(self._on_rejected, RejectedEvents.of(reason, destination, events))
         for reason, count in drops.items():
             self.diagnostics.dropped(reason, count, now=now)
-        for line in self.spool.news() if self.spool is not None else ():
+        for line in self.spool.news.take() if self.spool is not None else ():
             self.diagnostics.say(line)
 
     def _call_back(self, on_rejected: Callable[[RejectedEvents], object], rejected: RejectedEvents) -> None:

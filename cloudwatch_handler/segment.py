@@ -1,15 +1,7 @@
 """One file of the spool: events, and notes of which of them are settled.
 
-``NAME.jsonl`` holds one JSON object a line. It is an event or a note::
-
-    {"crc":3632233996,"n":17,"logGroupName":"my-app","logStreamName":"web","event":{"timestamp":…,"message":"…"}}
-    {"crc":1404937530,"settled":[[0,16],[18,18]]}
-
-``event`` is exactly what goes into the request, ``n`` counts the events, and a note names ranges of ``n``. Each line is
-appended with one write. When all events are settled, the file goes. A person can read it with ``jq``.
-
-``crc`` tells whether a line is intact. That of an event is its CRC-32, begun with that of the names (and of what is
-the same in all lines of a stream) plus ``n``; that of a note is the CRC-32 of its ranges.
+A file ``NAME.jsonl`` is made of the lines that :mod:`cloudwatch_handler.jsonl` describes, each appended with one write.
+When all events are settled, it goes.
 
 Who holds the ``flock`` on the file owns the segment. The kernel gives the lock back when its process dies, however it
 dies, and a pid that is used again means nothing.
@@ -20,50 +12,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import itertools
-import json
 import os
-import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import NoReturn
 
 from .directory import CORRUPT_SUFFIX, SUFFIX, Directory
-from .event import EVENT_OVERHEAD, MAX_BATCH_SIZE, Destination, Event
+from .jsonl import EVENT_LINE, MAX_LINE_SIZE, Head, Line, Note, note_line, parse
 from .waiting import wall_clock
 
 READ_SIZE = 1 << 20
-#: No line is longer: a message of 1 MB, each byte of which JSON writes as six.
-MAX_LINE_SIZE = 8 << 20
 #: The position of every so many-th line is remembered.
 INDEX_STEP = 256
 #: How often a new name is tried, when adopters take each new file away before it can be locked.
 CREATE_ATTEMPTS = 5
 
-#: What is the same in all lines of a destination, its names among it, and the CRC-32 of that.
-Head: TypeAlias = tuple[bytes, int]
-
-_EVENT = re.compile(rb'\{"crc":(\d{1,10}),"n":(\d{1,10}),')
-_EVENT_KEY = b'"event":'
-_NOTE = re.compile(rb'\{"crc":(\d{1,10}),"settled":(\[[\d,\[\]]*\])\}')
 _names = itertools.count()
 _crc32 = zlib.crc32
 _write = os.write
-
-
-class Line(NamedTuple):
-    """An event that was read back, and its ``n``."""
-
-    number: int
-    event: Event
-
-
-class Note(NamedTuple):
-    """First and last ``n`` of each range that is settled."""
-
-    ranges: Sequence[tuple[int, int]]
 
 
 class Segment:
@@ -80,14 +48,15 @@ class Segment:
         live: how many of those that are in the spool's books are not settled.
         damaged: lines that could not be read back.
         torn: bytes of an unfinished line at the end; its writer never returned.
+        is_adopted: it was a dead process's.
         is_gone: somebody has taken the file away, and what is in it with it.
     """
 
-    _file = -1
+    _fd = -1
 
-    def __init__(self, directory: Directory, name: str, file: int) -> None:
+    def __init__(self, directory: Directory, name: str, fd: int) -> None:
         self._directory = directory
-        self._file = file
+        self._fd = fd
         self.name = name
         self.ordinal = -1
         self.size = self.length()
@@ -96,6 +65,7 @@ class Segment:
         self.live = 0
         self.damaged = 0
         self.torn = 0
+        self.is_adopted = False
         self.is_gone = False
         self._index: dict[int, int] = {}
 
@@ -118,7 +88,7 @@ class Segment:
             # Until it is locked it looks abandoned: who adopts it finds nothing in it, and takes it away.
             if segment._lock():
                 segment.stop = stop
-                os.fchmod(segment._file, 0o600)  # whatever the umask
+                os.fchmod(segment._fd, 0o600)  # whatever the umask
                 return segment
             segment.close()
         raise OSError(errno.EAGAIN, "every new file is taken away")
@@ -135,6 +105,7 @@ class Segment:
         except FileNotFoundError:
             return None
         if segment._lock():
+            segment.is_adopted = True
             segment.size = segment.length()  # not earlier: its owner may have been alive and writing until then
             return segment
         segment.close()
@@ -155,7 +126,7 @@ class Segment:
     def reopen(self) -> bool:
         """Own it again after :meth:`close`; False when somebody else does, or has done anything to it."""
         try:
-            self._file = _open(self._directory, self.name, os.O_RDWR | os.O_APPEND)
+            self._fd = _open(self._directory, self.name, os.O_RDWR | os.O_APPEND)
             if self._lock() and self.length() == self.size:
                 return True
         except OSError:
@@ -164,30 +135,35 @@ class Segment:
         return False
 
     @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.name + SUFFIX
+
+    @property
     def is_open(self) -> bool:
         """Whether it is in our hands."""
-        return self._file >= 0
+        return self._fd >= 0
 
     def was_taken_away(self) -> bool:
         """Whether the file has no name any more."""
-        return self.is_open and os.fstat(self._file).st_nlink == 0
+        return self.is_open and os.fstat(self._fd).st_nlink == 0
 
     def _lock(self) -> bool:
         """Whether it is ours now: locked, and still under its name."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = os.stat(self.name + SUFFIX, dir_fd=self._directory.fd, follow_symlinks=False)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(self.file, dir_fd=self._directory.fd, follow_symlinks=False)
         except (BlockingIOError, FileNotFoundError):
             return False
-        return os.path.samestat(os.fstat(self._file), there)
+        return os.path.samestat(os.fstat(self._fd), there)
 
     def is_owned(self) -> bool:
         """Whether somebody else, alive, owns it at this moment."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         return False
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -209,8 +185,8 @@ class Segment:
         if number % INDEX_STEP == 0:
             self._index[number // INDEX_STEP] = self.size
         text, crc = head
-        line = b'{"crc":%d,"n":%d,%b%b}\n' % (_crc32(fragment, (crc + number) & 0xFFFFFFFF), number, text, fragment)
-        written = _write(self._file, line)
+        line = EVENT_LINE % (_crc32(fragment, (crc + number) & 0xFFFFFFFF), number, text, fragment)
+        written = _write(self._fd, line)
         if written != len(line):
             self._take_back()
         self.size += written
@@ -223,17 +199,16 @@ class Segment:
         Raises:
             OSError: the note could not be written; after a crash the events are delivered again.
         """
-        settled = json.dumps(ranges, separators=(",", ":")).encode()
-        ragged = self.size and os.pread(self._file, 1, self.size - 1) != b"\n"
-        line = b'%b{"crc":%d,"settled":%b}\n' % (b"\n" if ragged else b"", _crc32(settled), settled)
-        written = _write(self._file, line)
+        ragged = self.size and os.pread(self._fd, 1, self.size - 1) != b"\n"
+        line = b"\n" * bool(ragged) + note_line(ranges)
+        written = _write(self._fd, line)
         if written != len(line):
             self._take_back()
         self.size += written
 
     def _take_back(self) -> NoReturn:
         with suppress(OSError):
-            os.ftruncate(self._file, self.size)
+            os.ftruncate(self._fd, self.size)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -241,7 +216,7 @@ class Segment:
     def read(self, start: int, stop: int) -> Iterator[tuple[Line | Note | None, int]]:
         """Each line between two positions, with the position behind it; None for one that is damaged."""
         position, rest = start, b""
-        while chunk := os.pread(self._file, min(READ_SIZE, stop - position - len(rest)), position + len(rest)):
+        while chunk := os.pread(self._fd, min(READ_SIZE, stop - position - len(rest)), position + len(rest)):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > MAX_LINE_SIZE:  # not a line, whatever it is
                 lines.append(rest)
@@ -273,9 +248,17 @@ class Segment:
                     numbers.update(range(first, min(last, self.size) + 1))
         return numbers
 
+    def damage(self) -> str:
+        """What could not be read back, in words; empty when all could."""
+        if not self.damaged and not self.torn:
+            return ""
+        kept = f"; it is kept as {self.name}{CORRUPT_SUFFIX}" if self.damaged else ""
+        what = f"{self.damaged} damaged lines, and {self.torn} bytes of a line that was never finished"
+        return f"has {what}; they cannot be delivered{kept}"
+
     def length(self) -> int:
         """Bytes of the file at this moment."""
-        return os.fstat(self._file).st_size
+        return os.fstat(self._fd).st_size
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -285,7 +268,7 @@ class Segment:
         Raises:
             OSError: it could not be taken away.
         """
-        directory, file = self._directory.fd, self.name + SUFFIX
+        directory, file = self._directory.fd, self.file
         with suppress(FileNotFoundError):
             if self.damaged:
                 os.rename(file, self.name + CORRUPT_SUFFIX, src_dir_fd=directory, dst_dir_fd=directory)
@@ -295,9 +278,9 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the file; whoever comes next may own it. In a forked child the parent's lock stays. Idempotent."""
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(self) -> None:
         self.close()
@@ -311,52 +294,3 @@ def _open(directory: Directory, name: str, flags: int) -> int:
         os.close(file)
         raise OSError(errno.EINVAL, "not an ordinary file")
     return file
-
-
-def head_of(destination: Destination) -> Head:
-    """What is the same in all lines of a destination."""
-    group, stream = json.dumps(destination.log_group_name), json.dumps(destination.log_stream_name)
-    text = f'"logGroupName":{group},"logStreamName":{stream},"event":'.encode()
-    return text, _crc32(text)
-
-
-@lru_cache(maxsize=1000)  # the events of one destination share it
-def _destination_of(text: bytes) -> Destination:
-    names = json.loads(b"{%b0}" % text)
-    return Destination(str(names["logGroupName"]), str(names["logStreamName"]))
-
-
-def parse(line: bytes) -> Line | Note | None:
-    """What an intact line, without its end, says; None for one that is not."""
-    # A write that was cut short may have left NUL bytes or half a line in front.
-    event, note = _EVENT.match(line), _NOTE.fullmatch(line)
-    try:
-        if note and int(note[1]) == _crc32(note[2]):
-            return Note([(int(first), int(last)) for first, last in json.loads(note[2])])
-        if not event or not line.endswith(b"}}"):
-            return None
-        names, key, fragment = line[event.end() : -1].partition(_EVENT_KEY)
-        text, number = names + key, int(event[2])
-        # Before anything is made of it: garbage can be any JSON.
-        if int(event[1]) != _crc32(fragment, (_crc32(text) + number) & 0xFFFFFFFF):
-            return None
-        content = json.loads(fragment)
-        size = len(content["message"].encode()) + EVENT_OVERHEAD
-        if size > MAX_BATCH_SIZE:
-            return None
-        return Line(number, Event(_destination_of(text), int(content["timestamp"]), size, fragment))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
-
-
-def ranges_of(numbers: list[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of consecutive numbers, of numbers in order, none of them twice."""
-    start = 0
-    while start < len(numbers):
-        first, end = numbers[start], len(numbers)
-        if numbers[-1] - first != end - 1 - start:
-            end = start + 1
-            while end < len(numbers) and numbers[end] - first == end - start:
-                end += 1
-        yield first, numbers[end - 1]
-        start = end

@@ -20,10 +20,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .adoption import Adoption
 from .backlog import SPAN, Backlog, Reading
-from .directory import CORRUPT_SUFFIX, SUFFIX, Directory
+from .diagnostics import News
+from .directory import Directory
 from .event import Destination, Event
-from .segment import Head, Segment, head_of, ranges_of
+from .jsonl import Head, head_of, ranges_of
+from .segment import Segment
 from .waiting import monotonic
 
 #: A segment is such a part of ``max_spool_size``, within bounds. Each is an open file.
@@ -32,12 +35,10 @@ MIN_SEGMENT_SIZE = 16 * 1024
 MAX_SEGMENT_SIZE = 16 * 1024 * 1024
 #: Such a part of ``max_spool_size`` is kept free for notes.
 NOTES_PART = 16
-#: How many segments are open at most, and how many of dead processes. Usually it is far fewer; but each log call in a
-#: signal handler that interrupts another at the disk begins one.
+#: How many segments are open at most. Usually it is far fewer; but each log call in a signal handler that interrupts
+#: another at the disk begins one.
 MAX_SEGMENTS = 400
-MAX_ADOPTED = 16
-#: Seconds between two looks for segments of dead processes, and between two tries of a disk that refused.
-ADOPT_INTERVAL = 30.0
+#: Seconds between two tries of a disk that refused.
 DISK_INTERVAL = 5.0
 #: Destinations whose names are remembered in the form of a line.
 MAX_HEADS = 10_000
@@ -51,8 +52,9 @@ class Spool:
         max_size: bytes that all files in it may take. What others write there is noticed when a segment begins.
 
     Attributes:
+        adoption: when and what is taken over.
         backlog: what is on disk only.
-        has_more: whether the last look left segments of dead processes alone, because enough had been taken over.
+        news: what has happened to the disk.
     """
 
     def __init__(self, path: Path, max_size: int) -> None:
@@ -66,7 +68,6 @@ class Spool:
         self._current: Segment | None = None
         self._segments: dict[int, Segment] = {}
         self._next_ordinal = 0
-        self._adopted: set[int] = set()
         self.backlog = Backlog(self._lock)
         self._heads: dict[Destination, Head] = {}
         self._fails = False
@@ -74,10 +75,8 @@ class Spool:
         self._is_parked = False
         self._freed = False  # some of our bytes, since it was full
         self._try_again = 0.0
-        self._look_again = 0.0
-        self.has_more = False
-        self._news: list[str] = []
-        self._said: set[str] = set()
+        self.news = News(path)
+        self.adoption = Adoption(self.news.complain)
 
     # -- the log call's side ------------------------------------------------------------------------------------------
 
@@ -110,7 +109,7 @@ class Spool:
                 return False
             if self._fails:
                 self._fails = False
-                self._news.append(f"the spool takes events again ({self._path})")
+                self.news.add("the spool takes events again")
             if self.backlog.diverting:
                 self.backlog.divert(segment, position)
             else:
@@ -146,11 +145,11 @@ class Spool:
             self._try_again = monotonic() + DISK_INTERVAL  # others may have deleted something by then
             if not self._full:
                 self._full = True
-                self._news.append(f"the spool is full, events are held in memory only ({self._path})")
+                self.news.add("the spool is full, events are held in memory only")
             return None
         if self._full and room >= self._limit // 4:  # not earlier: it may be full again the next moment
             self._full = False
-            self._news.append(f"the spool has room for events again ({self._path})")
+            self.news.add("the spool has room for events again")
         return self._create_segment(directory, min(self._segment_size, room))
 
     def _create_segment(self, directory: Directory, stop: int) -> Segment:
@@ -176,7 +175,7 @@ class Spool:
         self._try_again = monotonic() + DISK_INTERVAL
         if not self._fails:
             self._fails = True
-            self._news.append(f"the spool takes no events, they are held in memory only: {_text(error)} ({self._path})")
+            self.news.add(f"the spool takes no events, they are held in memory only: {_text(error)}")
 
     def _open(self) -> Directory:
         if self._directory is None or not self._directory.is_current():
@@ -228,8 +227,7 @@ class Spool:
                     segment.is_gone = True
                     if segment is self._current:
                         self._current = None
-                    self._news.append(f"{segment.name}{SUFFIX} was taken away; its events are in memory only "
-                                      f"({self._path})")  # fmt: skip
+                    self.news.complain(segment.file, "was taken away; its events are in memory only")
             return not any(segment.is_gone and segment.live for segment in self._segments.values())
 
     def park(self) -> None:
@@ -239,7 +237,7 @@ class Spool:
                 segment.close()
             self._current = None
             self._is_parked = True
-            self._look_again = 0.0
+            self.adoption.next_look = 0.0
 
     def _unpark(self) -> None:
         """Take back what nobody else has taken meanwhile. What another one has stays in the books as spooled."""
@@ -249,7 +247,6 @@ class Spool:
                 if not segment.is_open and not segment.reopen():
                     self.backlog.forget(segment)
                     del self._segments[segment.ordinal]
-                    self._adopted.discard(segment.ordinal)
 
     def read(self, reading: Reading, room: int) -> bool:
         """Read back what was planned, for so many bytes of memory at most; False when the segment cannot be read."""
@@ -257,7 +254,7 @@ class Spool:
             self.backlog.read(reading, room)
         except Exception as error:  # whatever is wrong with a file, it must not stop what is in memory
             self.backlog.give_up(reading)
-            self._complain(reading.segment.name, f"cannot be read: {_text(error)}")
+            self.news.complain(reading.segment.file, f"cannot be read: {_text(error)}")
             return False
         return True
 
@@ -275,10 +272,8 @@ class Spool:
                 self._note(segment, settled)
         while self.backlog.finished:
             segment = self.backlog.finished.pop()
-            if segment.damaged or segment.torn:
-                where = f"; it is kept as {segment.name}{CORRUPT_SUFFIX}" if segment.damaged else ""
-                self._complain(segment.name, f"has {segment.damaged} damaged lines, and {segment.torn} bytes of a line "
-                                             f"that was never finished; they cannot be delivered{where}")  # fmt: skip
+            if damage := segment.damage():
+                self.news.complain(segment.file, damage)
             self._retire(segment)
 
     def _note(self, segment: Segment, settled: Sequence[tuple[int, int]]) -> None:
@@ -286,7 +281,7 @@ class Spool:
             with self._lock:
                 segment.note(settled)
         except OSError as error:
-            self._complain(segment.name, f"cannot be told what is delivered, which may be sent again: {_text(error)}")
+            self.news.complain(segment.file, f"cannot be told what is settled; it may be sent again: {_text(error)}")
 
     def _retire(self, segment: Segment) -> bool:
         """Delete a segment if all of it is settled and nobody appends to it or reads it any more."""
@@ -299,7 +294,7 @@ class Spool:
         try:
             segment.remove()
         except OSError as error:
-            self._complain(segment.name, f"cannot be deleted: {_text(error)}")
+            self.news.complain(segment.file, f"cannot be deleted: {_text(error)}")
             with self._lock:
                 if was_current and self._current is None:
                     self._current = segment
@@ -307,9 +302,7 @@ class Spool:
         with self._lock:
             del self._segments[segment.ordinal]
             self._freed = True
-            self._adopted.discard(segment.ordinal)
-            if self.has_more:
-                self._look_again = 0.0
+        self.adoption.settled()
         return True
 
     def adopt(self, *, at_once: bool = False) -> int:
@@ -318,61 +311,26 @@ class Spool:
         Returns:
             How many it has found.
         """
-        if monotonic() < self._look_again and not at_once:
+        if not self.adoption.begin(at_once=at_once):
             return 0
-        self._look_again = monotonic() + ADOPT_INTERVAL
+        found = 0
         try:
             if self._is_parked:
                 self._unpark()
             with self._lock:
                 directory = self._open()
+            for segment in tuple(self._segments.values()):
+                self._retire(segment)  # what could not be deleted when it was due
             names = directory.segments()
+            for segment in self.adoption.find(directory, names, own=tuple(self._segments.values())):
+                with self._lock:
+                    self._add(segment)
+                    self.backlog.adopt(segment)
+                found += 1
         except OSError as error:
             with self._lock:
                 self._fail(error)
-            return 0
-        for segment in tuple(self._segments.values()):
-            self._retire(segment)  # what could not be deleted when it was due
-        own = {segment.name for segment in tuple(self._segments.values())}
-        found = 0
-        self.has_more = False
-        for name in names:
-            if name in own:
-                continue
-            if len(self._adopted) >= MAX_ADOPTED:
-                self.has_more = True
-                break
-            found += self._adopt(directory, name)
         return found
-
-    def _adopt(self, directory: Directory, name: str) -> bool:
-        try:
-            segment = Segment.adopt(directory, name)
-        except OSError as error:
-            self._complain(name, f"cannot be taken over: {_text(error)}")
-            return False
-        if segment is None:
-            return False
-        with self._lock:
-            self._add(segment)
-            self._adopted.add(segment.ordinal)
-            self.backlog.adopt(segment)
-        return True
-
-    def next_adoption(self) -> float:
-        """Monotonic time of the next look at the directory."""
-        return self._look_again
-
-    def _complain(self, name: str, what: str) -> None:
-        """Say once what is wrong with a file."""
-        if name + what not in self._said:
-            self._said.add(name + what)
-            self._news.append(f"{name}{SUFFIX} {what} ({self._path})")
-
-    def news(self) -> list[str]:
-        """What has happened to the disk since the last call, a line each."""
-        news, self._news = self._news, []
-        return news
 
     def forget(self) -> None:
         """In a forked child: what is here belongs to the parent, whose locks hold as long as it lives."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .directory import SUFFIX, Directory
-from .segment import Line, Segment
+from .jsonl import Line
+from .segment import Segment
 
 
 @dataclass(frozen=True, slots=True)

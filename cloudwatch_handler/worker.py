@@ -240,7 +240,7 @@ class Worker:
                 if due is not None:
                     waiter.wait(max(0.0, min(due, deadline) - monotonic()))
                 elif not found and (spool is None or not spool.backlog):
-                    return spool is None or not spool.has_more
+                    return spool is None or not spool.adoption.has_more
         return False
 
     def close(self, timeout: float | None = None) -> None:

@@ -12,8 +12,9 @@ from cloudwatch_handler.delivery import Delivery
 from cloudwatch_handler.directory import SUFFIX, Directory
 from cloudwatch_handler.errors import Unavailable
 from cloudwatch_handler.event import Batch, Destination, Event, encode
+from cloudwatch_handler.jsonl import Line, Note, head_of
 from cloudwatch_handler.ledger import DeliveryReport, Loss, Statistics
-from cloudwatch_handler.segment import Line, Note, Segment, head_of
+from cloudwatch_handler.segment import Segment
 from cloudwatch_handler.spool import Spool
 from cloudwatch_handler.waiting import monotonic, wall_clock
 from cloudwatch_handler.worker import Worker
@@ -138,7 +139,7 @@ class Life:
 
     def news(self) -> list[str]:
         """What the spool has said and nobody has heard."""
-        return self.spool.news()
+        return self.spool.news.take()
 
     def check(self) -> Statistics:
         """The ledger, which balances."""

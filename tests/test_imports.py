@@ -39,10 +39,12 @@ FOUNDATION = {
     "source": {"deadline"},
     "thread": {"driver", "process", "waiting"},
     "connection": {"errors", "source", "translate", "waiting"},
-    "segment": {"directory", "event", "waiting"},
+    "jsonl": {"event"},
+    "segment": {"directory", "jsonl", "waiting"},
     "directory": set(),
-    "backlog": {"event", "segment"},
-    "spool": {"backlog", "directory", "event", "segment", "waiting"},
+    "adoption": {"directory", "segment", "waiting"},
+    "backlog": {"event", "jsonl", "segment"},
+    "spool": {"adoption", "backlog", "diagnostics", "directory", "event", "jsonl", "segment", "waiting"},
 }
 #: The faces of the package, which nothing below them may know.
 FACES = {"handler", "reader"}

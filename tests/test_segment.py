@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from cloudwatch_handler import segment as segments
 from cloudwatch_handler.directory import SUFFIX, Directory
 from cloudwatch_handler.event import Destination, encode
-from cloudwatch_handler.segment import INDEX_STEP, MAX_LINE_SIZE, Line, Note, Segment, head_of, parse, ranges_of
+from cloudwatch_handler.jsonl import MAX_LINE_SIZE, Line, Note, head_of, parse, ranges_of
+from cloudwatch_handler.segment import INDEX_STEP, Segment
 from cloudwatch_handler.waiting import monotonic
 from tests.spools import FOREVER, HERE, append, content, event, files, leave_behind
 
