@@ -136,8 +136,9 @@ class Driver:
             reading = spool.backlog.plan() if room else None
         if reading is not None and spool.read(reading, room):
             with self.ledger:
-                # A close() in between may have left earlier events on disk.
-                if spool.backlog.is_next(reading) and self.buffer.restore(reading.events, new=bool(reading.new)):
+                # A close() in between may have left earlier events on disk, and these are to stay there, too.
+                is_wanted = not self.stopping and spool.backlog.is_next(reading)
+                if is_wanted and self.buffer.restore(reading.events, new=bool(reading.new)):
                     spool.backlog.loaded(reading)
 
     def _deliver(self, batch: Batch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -62,9 +63,13 @@ def files(path: Path) -> list[str]:
     return sorted(os.listdir(path)) if path.exists() else []
 
 
-def open_files() -> int:
-    """How many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def open_files(path: Path) -> list[str]:
+    """Which files at or below this path the process has open; a file that was deleted counts as well."""
+    files = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the descriptor that lists them
+            files.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [file for file in files if file.startswith(str(path))]
 
 
 class Killed(BaseException):

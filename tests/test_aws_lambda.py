@@ -160,15 +160,15 @@ def test_a_service_that_hangs_takes_the_remaining_time_minus_the_margin(
     hang = Hang()
     service.inject(hang, times=None)
 
-    @flush_after(margin=0.5)
+    @flush_after(margin=2.0)
     def function(event: object, context: Context) -> str:
         log.info("one")
         log.info("two")
         return "done"
 
     began = time.monotonic()
-    assert function(None, Context(1.5)) == "done"
-    assert 0.9 < time.monotonic() - began < 1.4
+    assert function(None, Context(4.0)) == "done"
+    assert 1.9 < time.monotonic() - began < 3.9
     assert "cloudwatch_handler: 2 events were not delivered on return" in capfd.readouterr().err
     hang.release()
 
@@ -178,16 +178,16 @@ def test_the_guard_flushes_before_the_timeout(
 ) -> None:
     """While the function still runs, what it has logged arrives, and one line says so."""
 
-    @flush_after(margin=1.0)
+    @flush_after(margin=2.0)
     def function(event: object, context: Context) -> float:
         log.info("text")
         assert service.wait_for(lambda: service.messages("group", "stream") == ["text"])
         return context.get_remaining_time_in_millis() / 1000
 
-    left = function(None, Context(3.5))
-    assert 0 < left < 2
+    left = function(None, Context(6.0))
+    assert 0 < left <= 4
     [line] = [record.getMessage() for record in caplog.records if record.name == "cloudwatch_handler"]
-    assert re.match(r"the function still runs [12]\.\d s before its time-out", line)
+    assert re.match(r"the function still runs [1-4]\.\d s before its time-out", line)
 
 
 def test_the_guard_guards_short_functions_too(service: StrictService, log: logging.Logger) -> None:

@@ -17,8 +17,6 @@ import cloudwatch_handler
 from cloudwatch_handler.cli import cli
 from tests.strict_service import Reset, StrictService, closed_port
 
-pytestmark = pytest.mark.usefixtures("no_thread_left")
-
 GROUP, STREAM = "my-app", "web-1"
 PROGRAM = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'program'; "
 MAIN = "from cloudwatch_handler.__main__ import main; main()"

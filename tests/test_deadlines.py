@@ -370,7 +370,7 @@ def test_flush_delivers_while_this_thread_holds_the_lock_of_logging(tmp_path: Pa
     handler = listen(send_interval=60)
     with logging._lock:
         log.info("message")
-        assert handler.flush(5)
+        assert handler.flush(20)
     """
     ended = run(tmp_path, service.url, dedent(script))
 
@@ -383,14 +383,14 @@ def test_flush_waits_for_a_call_under_way_while_this_thread_holds_the_lock_of_lo
 ) -> None:
     """The worker is in a call that needs no lock any more: flush waits for it, up to its own timeout."""
     handler = make_handler(service.url)
-    assert handler.flush(5)
+    assert handler.flush(20)
     hold = Hold()
     service.inject(hold)
     log(handler, "stream-0")
     assert hold.entered.wait(5)
     threading.Timer(0.5, hold.release.set).start()
     with logging._lock:  # type: ignore[attr-defined]
-        assert handler.flush(5)
+        assert handler.flush(20)
 
 
 def test_records_of_a_close_on_the_workers_own_thread_are_delivered(make_handler: Make, service: StrictService) -> None:
@@ -406,7 +406,7 @@ def test_records_of_a_close_on_the_workers_own_thread_are_delivered(make_handler
     log(handler, "stream-0", message="")
     assert called.wait(10)
     log(handler, "stream-0")
-    assert handler.flush(5)
+    assert handler.flush(20)
     assert len(service.messages("app", "stream-0")) == 3
 
 
@@ -418,7 +418,7 @@ def test_a_timeout_of_zero_only_asks(make_handler: Make, service: StrictService)
     assert hold.entered.wait(10)
     assert not handler.flush(0)
     hold.release.set()
-    assert handler.flush(5)
+    assert handler.flush(20)
     assert handler.flush(0)
 
 

@@ -530,7 +530,7 @@ def delivered_all_the_same(service: StrictService) -> str:
     with speaking(service, log_group_retention_days=7) as (logger, handler, said):
         for _ in range(5):
             logger.warning("x")
-            assert handler.flush(10)
+            assert handler.flush(20)
         return said.next()
 
 
@@ -545,7 +545,7 @@ def recovered(service: StrictService) -> str:
     service.inject(DOWN)
     with speaking(service) as (logger, handler, said):
         logger.warning("x")
-        assert handler.flush(10)
+        assert handler.flush(20)
         said.next()
         return said.next()
 

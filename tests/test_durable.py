@@ -148,7 +148,7 @@ print("ending", flush=True)
 """
     ended = run(tmp_path, service.url, script, SPOOL=str(path))
     assert (ended.status, ended.err) == (0, "")
-    assert ended.seconds < 3
+    assert ended.seconds < 0.5 + 4  # a call may hang for 10
     with StrictService() as successor:
         take_over(successor, path)
         assert messages(successor) == [str(number) for number in range(100)]

@@ -17,7 +17,7 @@ from tests.strict_service import Error, Hold, StrictService, black_hole, closed_
 Network = Callable[[], AbstractContextManager[str]]
 
 #: What a process that has nothing to wait for may take to end, in seconds, on a machine that is busy.
-PROMPT = 3.0
+PROMPT = 4.0
 
 
 def swallows_connections() -> AbstractContextManager[str]:
@@ -52,7 +52,7 @@ def configure_again():
     began = time.monotonic()
     configure()
     took = time.monotonic() - began
-    assert took < 0.5, f"dictConfig took {took:.2f} s"
+    assert took < 4, f"dictConfig took {took:.2f} s"
 
 def say(*numbers):
     for number in numbers:
@@ -181,7 +181,7 @@ def test_exit_keeps_shutdown_timeout_for_several_handlers_together(tmp_path: Pat
     """The end of the process is one deadline for all handlers, not one for each."""
     script = """
     for name in "abcd":
-        listen(name, send_interval=0, shutdown_timeout=1.5)
+        listen(name, send_interval=0, shutdown_timeout=2.5)
     log.info("lost")
     print("ending", flush=True)
     """
@@ -189,7 +189,7 @@ def test_exit_keeps_shutdown_timeout_for_several_handlers_together(tmp_path: Pat
         ended = run(tmp_path, url, dedent(script))
 
     assert ended.status == 0
-    assert ended.seconds < 1.5 + PROMPT < 4 * 1.5
+    assert ended.seconds < 2.5 + PROMPT < 4 * 2.5
     assert ended.err.count("closed with 1 events undelivered") == 4
 
 
@@ -238,7 +238,7 @@ def test_records_after_the_handlers_own_exit_hook_are_delivered(tmp_path: Path, 
     atexit.register(process.close_all)
     handler = listen(shutdown_timeout=1)
     log.info("first")
-    assert handler.flush(10)
+    assert handler.flush(20)
     """
     ended = run(tmp_path, service.url, dedent(script))
 
@@ -274,7 +274,9 @@ def test_warnings_as_errors_do_not_matter(tmp_path: Path, service: StrictService
     """With -W error the worker lives, through failures too, and all is delivered."""
     service.inject(Error("InternalFailure", 500), times=2)
     script = "handler = listen(send_interval=0)\nlogging.getLogger('cloudwatch_handler').setLevel('ERROR')\n"
-    ended = run(tmp_path, service.url, script + "for i in range(3): log.info('%d', i); handler.flush(5)", "-W", "error")
+    ended = run(
+        tmp_path, service.url, script + "for i in range(3): log.info('%d', i); handler.flush(20)", "-W", "error"
+    )
 
     assert (ended.status, ended.err) == (0, "")
     assert service.messages("app", "main") == list("012")
@@ -290,7 +292,7 @@ def test_captured_warnings_do_not_come_round(tmp_path: Path, service: StrictServ
     handler = CloudWatchHandler("app", "main", send_interval=0)
     logging.basicConfig(level="DEBUG", handlers=[handler])
     warnings.warn("the application's")
-    assert handler.flush(5)
+    assert handler.flush(20)
     log.info("end")
     """
     ended = run(tmp_path, service.url, dedent(script))
@@ -310,7 +312,7 @@ def test_a_closed_stderr_does_not_matter(tmp_path: Path, service: StrictService,
     {how}
     handler = listen(send_interval=0)
     log.info("%d", "text"); log.info("1")
-    assert handler.flush(5)
+    assert handler.flush(20)
     listen("other", endpoint_url="http://127.0.0.1:1", shutdown_timeout=0.2)
     log.info("2")
     """
@@ -332,9 +334,9 @@ def test_a_clock_that_is_set_does_not_matter(tmp_path: Path, service: StrictServ
     began = time.monotonic()
     while handler.statistics().pending:
         time.sleep(0.01)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     log.info("end")
-    assert handler.flush(2)
+    assert handler.flush(20)
     """
     ended = run(tmp_path, service.url, dedent(script))
 
@@ -357,7 +359,7 @@ def test_a_frozen_clock_does_not_matter(tmp_path: Path, service: StrictService) 
         while handler.statistics().pending:
             threading.Event().wait(0.01)
             waits += 1
-            assert waits < 500
+            assert waits < 2000
         log.info("held")
         assert not handler.flush(0.3)
         handler.close()
@@ -378,7 +380,7 @@ def test_a_clock_frozen_in_the_past_does_not_matter(tmp_path: Path, service: Str
     handler = listen(send_interval=60)
     log.info("message")
     with freezegun.freeze_time("2020-01-01"):
-        assert handler.flush(10)
+        assert handler.flush(20)
     """
     ended = run(tmp_path, service.url, dedent(script))
 

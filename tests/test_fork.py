@@ -198,7 +198,7 @@ def test_a_pool_ends_in_time_without_a_network(
         ended = run(tmp_path, url, main(script))
 
     assert ended.status == 0
-    assert ended.seconds < 3.5
+    assert ended.seconds < 0.5 + 4  # connecting may hang for 5
     assert sum(map(int, re.findall(r"closed with (\d+) events undelivered", ended.err))) == 30
 
 
@@ -303,7 +303,7 @@ def test_a_fork_while_locks_are_held(tmp_path: Path, service: StrictService) -> 
     child = os.fork()
     if not child:
         task(1)
-        assert handler.flush(5)
+        assert handler.flush(20)
         os._exit(0)
     forked.set()
     thread.join()
@@ -325,7 +325,7 @@ def test_a_fork_while_other_threads_log(tmp_path: Path, service: StrictService) 
         child = os.fork()
         if not child:
             task(number)
-            assert handler.flush(10)
+            assert handler.flush(20)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     for thread in threads: thread.join()
@@ -346,7 +346,7 @@ def test_a_child_forked_behind_pythons_back(tmp_path: Path, service: StrictServi
         task(1)
         task(2)
         assert handler.statistics().accepted == 2
-        assert handler.flush(5)
+        assert handler.flush(20)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     """

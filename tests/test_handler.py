@@ -650,7 +650,7 @@ def test_flush_says_when_its_time_is_up(service: StrictService, start: MakeHandl
     logger.info("hello")
     began = time.monotonic()
     assert handler.flush(0.2) is False
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 8
     hang.release()
     assert handler.flush()
     assert stored(service) == ["hello"]
@@ -692,7 +692,7 @@ def test_flush_does_not_wait_for_what_comes_later(
     try:
         for number in range(5):
             logger.info("mine %d", number)
-            assert handler.flush(10)
+            assert handler.flush(20)
             assert f"mine {number}" in stored(service)
     finally:
         ended.set()
@@ -768,7 +768,7 @@ def test_close_drops_what_it_cannot_deliver_and_says_so(
         logger.info(message)
     began = time.monotonic()
     handler.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     (line,) = capsys.readouterr().err.splitlines()
     assert "3 events" in line
     assert "group/stream" in line
@@ -1052,7 +1052,7 @@ def test_a_frozen_clock_does_not_stop_delivery(
         logger.info("hello")
         assert service.wait_for(lambda: stored(service) == ["hello"], timeout=5)
         logger.info("again")
-        assert handler.flush(5)
+        assert handler.flush(20)
         assert stored(service) == ["hello", "again"]
 
 
@@ -1068,7 +1068,7 @@ def test_a_clock_that_is_set_back_does_not_stop_delivery(
         real_ns = time.time_ns
         monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 3_600_000_000_000)
     logger.info("after")
-    assert handler.flush(5)
+    assert handler.flush(20)
     assert sorted(stored(service)) == ["after", "before"]
 
 

@@ -14,8 +14,6 @@ from cloudwatch_handler import CloudWatchHandler, Statistics, shipping
 from cloudwatch_handler.shipping import Shipment, open_stream, ship
 from tests.strict_service import Hang, StrictService, closed_port
 
-pytestmark = pytest.mark.usefixtures("no_thread_left")
-
 GROUP, STREAM = "my-app", "web-1"
 
 

@@ -135,7 +135,7 @@ class StrictService:
         """The messages stored in a stream, in order of acceptance."""
         return [event.message for event in self.events(group, stream)]
 
-    def wait_for(self, predicate: Callable[[], bool], timeout: float = 10) -> bool:
+    def wait_for(self, predicate: Callable[[], bool], timeout: float = 30) -> bool:
         """Waits until the predicate is true; it is tried whenever a request arrives or ends."""
         with self._changed:
             return self._changed.wait_for(predicate, timeout)
