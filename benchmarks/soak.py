@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.soak_report import MODES, SHUTDOWN, Report  # noqa: E402 - after the path
+from benchmarks.soak_writer import NUMBER  # noqa: E402
 from tests.scripts import environment  # noqa: E402
 from tests.strict_service import Error, Fault, Hang, Html, Request, Reset, StrictService, Truncate  # noqa: E402
 from tests.strict_service.faults import Answer  # noqa: E402
@@ -117,17 +118,24 @@ class Soak:
         self._generations = Counter[int]()
         self.report = Report(mode, seed)
 
-    def run(self, seconds: float) -> Report:
-        """Let writers log and things go wrong for so long, then heal everything, and look for what was logged."""
+    def run(self, seconds: float, records: int = 0) -> Report:
+        """Let writers log and things go wrong, then heal everything, and look for what was logged.
+
+        Args:
+            seconds: for so long at least,
+            records: and until so many were logged, however slow the machine is.
+        """
         began = time.monotonic()
         try:
             with self._service:
                 for place in range(len(self._running)):
                     self._start(place)
-                while time.monotonic() - began < seconds:
+                while time.monotonic() - began < seconds or self._logged() < records:
                     self._happen()
                     time.sleep(self._chance.expovariate(1 / PACE))
                 self._service.heal()
+                for place in range(len(self._running)):
+                    self._wait_for(place)
                 for place in range(len(self._running)):
                     self._end(place, signal.SIGTERM)
                 if self._mode.durable:
@@ -163,6 +171,19 @@ class Soak:
         command += [str(self._diary), str(self._seed), str(self._threads), "1", json.dumps(arguments)]
         environ = environment(self._service.url, {"PYTHONWARNINGS": "ignore"})
         self._running[place] = subprocess.Popen(command, env=environ, stderr=self._errors, start_new_session=True)
+
+    def _logged(self) -> int:
+        return sum(NUMBER.unpack(note)[0] for path in self._diary.glob("*.logged") if (note := path.read_bytes()))
+
+    def _wait_for(self, place: int) -> None:
+        """Until the writer that was started last has logged something: what ends before has nothing to tell."""
+        note = self._diary / f"p{place}g{self._generations[place] - 1}.0.logged"
+        deadline = time.monotonic() + PATIENCE
+        while not (note.exists() and note.stat().st_size):
+            if time.monotonic() > deadline:
+                self.report.findings.append(f"a writer has logged nothing within {PATIENCE} s: {self._last_errors()}")
+                return
+            time.sleep(0.01)
 
     def _end(self, place: int, how: signal.Signals) -> None:
         process = self._running[place]

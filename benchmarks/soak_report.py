@@ -13,7 +13,7 @@ from benchmarks.soak_writer import NUMBER
 NOTICE = "WARNING cloudwatch_handler"
 #: Seconds that closing a handler may take, and by which a busy machine may be late.
 SHUTDOWN = 4.0
-SLACK = 4.0
+SLACK = 8.0
 
 
 @dataclass(frozen=True)
