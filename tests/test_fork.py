@@ -219,6 +219,26 @@ def test_forked_children_deliver_at_their_exit(tmp_path: Path, service: StrictSe
     check(service, run(tmp_path, service.url, main(script)), children=3, parent=3)
 
 
+@METHODS
+def test_children_leave_the_connection_of_their_parent_alone(
+    tmp_path: Path, service: StrictService, method: str
+) -> None:
+    """The one that the parent has open, because it has delivered before, serves the parent only."""
+    script = f"""
+    tell_parent(1)
+    assert handler.flush(20)
+    context = multiprocessing.get_context("{method}")
+    children = [context.Process(target=task, args=(number,)) for number in range(3)]
+    for child in children:
+        child.start()
+    tell_parent(2)
+    assert handler.flush(20)
+    for child in children:
+        child.join()
+    """
+    check(service, run(tmp_path, service.url, main(script)), children=3, parent=2)
+
+
 def test_grandchildren_deliver_too(tmp_path: Path, service: StrictService) -> None:
     """A child that forks again is a parent like any other."""
     script = """
