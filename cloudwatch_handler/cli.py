@@ -18,7 +18,7 @@ from .errors import ServiceError
 from .event import RETENTION_DAYS
 from .handler import CloudWatchHandler
 from .lines import Lines, sample
-from .source import Boto3Client, ClientSource, known_regions
+from .source import Boto3Client, ClientSource, has_credentials, known_regions
 from .survey import SegmentSummary, survey
 from .version import __version__
 
@@ -60,10 +60,14 @@ _patience = click.option(
 def _client(endpoint_url: str | None, region: str | None, profile: str | None) -> Boto3Client:
     """The client that these options mean; a wrong one is told at once, and not after waiting for it to come right."""
     try:
-        return ClientSource(None, profile, region, endpoint_url).make()
+        client = ClientSource(None, profile, region, endpoint_url).make()
     except Exception as error:
         hint = " Give --region, or set AWS_DEFAULT_REGION." if type(error).__name__ == "NoRegionError" else ""
         raise click.UsageError(f"{error}{hint}") from error
+    if not has_credentials(profile):
+        raise click.UsageError("There are no credentials. Give --profile, or set AWS_ACCESS_KEY_ID and "
+                               "AWS_SECRET_ACCESS_KEY.")  # fmt: skip
+    return client
 
 
 @cli.command()
@@ -73,7 +77,7 @@ def demo(file: BinaryIO | None, endpoint_url: str | None, region: str | None, pr
     """Send the lines of FILE through the handler, read them back and compare.
 
     Without FILE it is a sample. Needs no AWS account: CloudWatch Logs is simulated on this machine, unless an endpoint
-    is named. Exit status: 0 when exactly the lines came back, 1 otherwise.
+    is named. Exit status: 0 when exactly the lines came back, 1 when not, 130 after Ctrl-C.
     """
     if profile is not None and endpoint_url is None:
         raise click.UsageError("--profile has no meaning for the simulated endpoint, which needs no credentials.")
@@ -93,6 +97,8 @@ def demo(file: BinaryIO | None, endpoint_url: str | None, region: str | None, pr
             raise click.ClickException(str(error)) from error
     Console().print(summary(outcome))
     click.echo(str(outcome))
+    if outcome.shipment.end == "interrupted":
+        sys.exit(INTERRUPTED)
     sys.exit(0 if outcome.succeeded else FAILED)
 
 

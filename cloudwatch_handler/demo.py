@@ -82,7 +82,7 @@ class Outcome:
         shipment: how the lines got there.
         seconds: time from the first line to the last delivery.
         stored: how many events were read back.
-        difference: the first one, or None.
+        difference: the first one, or None, between what was logged and what is stored.
     """
 
     shipment: Shipment
@@ -99,6 +99,8 @@ class Outcome:
         """The verdict in words."""
         if self.difference is not None:
             return f"{self.difference}\n{self.shipment}"
+        if self.shipment.end == "interrupted":
+            return f"What came back is what was sent: {self.shipment}."
         if not self.succeeded:
             return f"What came back is what was sent, but the handler's ledger says: {self.shipment}"
         verdict = f"{number_of(self.shipment.lines, 'line')} sent and read back: no difference"
@@ -143,7 +145,7 @@ def run(lines: Sequence[str], endpoint: Endpoint, show: Show) -> Outcome:
             stored.append(event.message)
             show(len(lines) + len(stored), "reading back")
     show(2 * len(lines), "done")
-    return Outcome(shipment, seconds, len(stored), first_difference(lines, stored))
+    return Outcome(shipment, seconds, len(stored), first_difference(lines[: shipment.lines], stored))
 
 
 def first_difference(lines: Sequence[str], stored: Iterable[str]) -> Difference | None:

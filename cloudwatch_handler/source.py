@@ -140,6 +140,11 @@ def close(client: Boto3Client | None) -> None:
         client.close()
 
 
+def has_credentials(profile_name: str | None) -> bool:
+    """Whether boto3 finds credentials, whatever they are worth. May take network I/O."""
+    return boto3.session.Session(profile_name=profile_name).get_credentials() is not None
+
+
 def known_regions() -> list[str]:
     """The regions in which botocore knows CloudWatch Logs."""
     regions: list[str] = boto3.session.Session().get_available_regions("logs")

@@ -194,6 +194,18 @@ def test_the_region_can_be_named(service: StrictService, monkeypatch: pytest.Mon
     assert "/eu-central-1/" in service.requests[0].headers["authorization"]
 
 
+@pytest.mark.parametrize("verb", [("send", GROUP, STREAM), ("demo", "-"), ("spool", os.curdir, "--send")])
+def test_missing_credentials_are_told_at_once(
+    service: StrictService, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """A program that runs waits for them; who types a command has made a mistake."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    result = run(*verb, "--endpoint-url", service.url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "There are no credentials. Give --profile, or set AWS_ACCESS_KEY_ID" in result.stderr
+
+
 def test_the_profile_can_be_named(service: StrictService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its credentials take the place of those in the environment."""
     (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = AKIDMINE\naws_secret_access_key = secret\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_a_difference_shows_the_place_where_it_begins(
         (Statistics(accepted=2, delivered=2), "complete", 2, None, "2 lines sent and read back: no difference."),
         (Statistics(accepted=2, delivered=2), "complete", 2, Difference(1, "a", "b"), "line 1 differs"),
         (Statistics(accepted=2, delivered=1, dropped=1), "complete", 2, None, "ledger says: 1 of 2 events"),
-        (Statistics(accepted=2, delivered=2), "interrupted", 2, None, "ledger says: interrupted after 2 lines"),
+        (Statistics(accepted=2, delivered=2), "interrupted", 2, None, "is what was sent: interrupted after 2 lines"),
         (Statistics(accepted=3, delivered=3), "complete", 2, None, "ledger says: 3 of 3 events"),
     ],
 )
@@ -198,6 +199,24 @@ def test_only_no_difference_and_a_ledger_that_agrees_are_a_success(
     outcome = Outcome(Shipment(2, end, ledger), 0.1, stored, difference)
     assert outcome.succeeded == ("no difference" in verdict)
     assert verdict in str(outcome)
+
+
+def test_after_ctrl_c_what_was_sent_is_compared() -> None:
+    """What was read is delivered, and what was not is no difference; the exit status is that of an interrupted one."""
+
+    def interrupt(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "b":
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    logger = logging.getLogger("demo")
+    logger.addFilter(interrupt)
+    try:
+        result = demo("-", data=b"a\nb\nc\n")
+    finally:
+        logger.removeFilter(interrupt)
+    assert result.exit_code == 130
+    assert result.stdout.endswith("is what was sent: interrupted after 2 lines, 2 of 2 events delivered.\n")
 
 
 def test_a_profile_has_no_meaning_for_the_simulation() -> None:
