@@ -223,7 +223,8 @@ class Spool:
         """
         with self._lock:
             for segment in self._segments.values():
-                if not segment.is_gone and segment.was_taken_away():
+                is_needed = segment.live or segment is self._current  # else it is just being deleted, by us
+                if is_needed and not segment.is_gone and segment.was_taken_away():
                     segment.is_gone = True
                     if segment is self._current:
                         self._current = None

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -503,6 +504,22 @@ def test_others_in_the_directory_count(path: Path) -> None:
     while other.spool.write(event("x" * 100), []):
         pass
     assert not Life(path, max_spool_size=40_000).spool.write(event("y"), [])
+
+
+def test_a_file_that_the_spool_deletes_was_not_taken_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flush looks whether all is there at any time, also between the deletion and the moment when that is known."""
+    life = Life(path)
+    unlink, looks = os.unlink, []
+
+    def unlink_and_look(*arguments: Any, **named: Any) -> None:
+        unlink(*arguments, **named)
+        looks.append(life.spool.is_whole())
+
+    monkeypatch.setattr(os, "unlink", unlink_and_look)
+    life.log("one")
+    life.run()
+    assert looks == [True]
+    assert life.news() == []
 
 
 def test_a_large_spool_needs_few_files(path: Path) -> None:
