@@ -21,7 +21,7 @@ import freezegun
 import pytest
 
 from cloudwatch_handler import CloudWatchHandler, RejectedEvents, Statistics
-from tests.strict_service import Error, Fault, Hang, Hold, Html, Reset, StrictService, Truncate
+from tests.strict_service import Error, Fault, Hang, Hold, Html, Reset, StrictService, Truncate, free_port
 
 PUT = "PutLogEvents"
 ROOT = Path(__file__).resolve().parent.parent
@@ -215,8 +215,8 @@ def test_a_failing_service_loses_nothing_and_is_left_in_peace(
 
 def test_a_service_that_comes_up_after_the_application_misses_nothing(logger: logging.Logger) -> None:
     """Connections are refused at first, as by a sidecar proxy that starts later."""
-    with StrictService() as gone:
-        port = int(gone.url.rpartition(":")[2])
+    port = free_port()
+    with StrictService(port=port) as gone:
         client = gone.client()
     handler = CloudWatchHandler("group", "stream", boto3_client=client, send_interval=0, retry=QUICK)
     logger.addHandler(handler)

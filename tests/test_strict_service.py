@@ -39,6 +39,7 @@ from tests.strict_service import (
     Truncate,
     black_hole,
     closed_port,
+    free_port,
     rules,
 )
 from tests.strict_service.account import DESCRIBE_PAGE
@@ -1087,12 +1088,12 @@ def test_closing_ends_a_request_that_hangs(clock: Clock) -> None:
 
 def test_closing_leaves_no_thread_and_frees_the_port(clock: Clock) -> None:
     """A service can come back on the port of an earlier one; its state is new."""
-    before = threading.active_count()
-    with StrictService(clock=clock) as service:
+    before = set(threading.enumerate())
+    port = free_port()
+    with StrictService(clock=clock, port=port) as service:
         service.client().describe_log_groups()
-        port = int(service.url.rsplit(":", 1)[1])
     service.close()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     with StrictService(port=port) as service:
         service.client().describe_log_groups()
 

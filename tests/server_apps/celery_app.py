@@ -23,7 +23,7 @@ def work(number: int) -> None:
     log.info("task=%d", number)
 
 
-@app.task(time_limit=1)
+@app.task(time_limit=4)
 def stick() -> None:
     """Log, and never come back: the process is killed."""
     log.info("stuck")

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from .faults import Delay, Error, Fault, Hang, Hold, Html, Injection, Reset, Truncate
-from .ports import black_hole, closed_port
+from .ports import black_hole, closed_port, free_port
 from .server import Request, StoredEvent, StrictService
 from .state import Options
 
@@ -34,4 +34,5 @@ __all__ = [
     "Truncate",
     "black_hole",
     "closed_port",
+    "free_port",
 ]

@@ -1,10 +1,27 @@
-"""Addresses on loopback where nobody answers."""
+"""Addresses on loopback where nobody answers, for now or for ever."""
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+
+#: Below those that the kernel gives to outgoing connections (see ip_local_port_range).
+SERVER_PORTS = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """A port for a server that is started soon: nobody listens there, and no connection of others will come from it."""
+    chance = random.SystemRandom()  # tests that run at the same time have the same seed
+    while True:
+        port = chance.choice(SERVER_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager
