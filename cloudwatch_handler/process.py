@@ -17,7 +17,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .children import close_before_termination
+from .children import close_before_termination, forget_parent
 from .waiting import monotonic
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def begin_again_in_child() -> None:
 def _after_fork() -> None:
     global _beginning
     _beginning = threading.RLock()
+    forget_parent()
     begin_again_in_child()
 
 

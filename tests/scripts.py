@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def write(directory: Path, script: str) -> Path:
 
 @contextmanager
 def start(path: Path, url: str, *options: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """The script as a running process, killed at the end of the ``with`` statement if it still runs."""
+    """The script as a running process; at the end of the ``with`` statement it is killed, and its children are."""
     process = subprocess.Popen(
         [sys.executable, *options, str(path)],
         env=environment(url, environ),
@@ -77,11 +78,13 @@ def start(path: Path, url: str, *options: str, **environ: str) -> Iterator[subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

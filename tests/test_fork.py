@@ -124,6 +124,65 @@ def test_a_terminated_child_delivers_and_dies_of_the_signal(tmp_path: Path, serv
     check(service, run(tmp_path, service.url, main(script)), children=1)
 
 
+def test_a_termination_that_the_main_thread_has_missed_is_not_lost(tmp_path: Path, service: StrictService) -> None:
+    """The signal is noted, but the main thread waits already, as a Pool's worker does for the lock of its queue."""
+    script = """
+    def terminate():  # on this thread: that does not wake the main thread
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    def wait(number):
+        task(number)
+        lock = multiprocessing.Lock()
+        lock.acquire()
+        threading.Timer(0.2, terminate).start()
+        lock.acquire()
+
+    if __name__ == "__main__":
+        children = [multiprocessing.get_context("fork").Process(target=wait, args=(number,)) for number in range(3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(20)
+        print([child.exitcode for child in children], flush=True)
+        for child in children:
+            child.kill()
+    """
+    ended = run(tmp_path, service.url, CONFIGURE + dedent(script))
+    assert ended.out == "[-15, -15, -15]\n"
+    check(service, ended, children=3)
+
+
+def test_a_forked_child_does_not_watch_over_its_parent(tmp_path: Path, service: StrictService) -> None:
+    """A termination of a child's own child ends that one only."""
+    script = """
+    def stay(number):
+        task(number)
+        ready.set()
+        threading.Event().wait()
+
+    def have_a_child(number):
+        task(number)
+        child = multiprocessing.get_context("fork").Process(target=stay, args=(2,))
+        child.start()
+        ready.wait(20)
+        child.terminate()
+        child.join(20)
+        print(child.exitcode, flush=True)
+        time.sleep(1)  # longer than it would take
+        task(3)
+
+    if __name__ == "__main__":
+        ready = multiprocessing.get_context("fork").Event()
+        parent = multiprocessing.get_context("fork").Process(target=have_a_child, args=(1,))
+        parent.start()
+        parent.join()
+        print(parent.exitcode, flush=True)
+    """
+    ended = run(tmp_path, service.url, CONFIGURE + dedent(script))
+    assert ended.out == "-15\n0\n"
+    check(service, ended, children=3)
+
+
 def test_a_second_termination_kills_at_once(tmp_path: Path) -> None:
     """A child that waits for a dead network does not outlive a second SIGTERM."""
     script = """
