@@ -123,14 +123,15 @@ class Soak:
 
         Args:
             seconds: for so long at least,
-            records: and until so many were logged, however slow the machine is.
+            records: and until so many were logged, and two kinds of things went wrong, however slow the machine is.
         """
         began = time.monotonic()
+        happened = self.report.happened
         try:
             with self._service:
                 for place in range(len(self._running)):
                     self._start(place)
-                while time.monotonic() - began < seconds or self._logged() < records:
+                while time.monotonic() - began < seconds or self._logged() < records or len(happened) < 2:
                     self._happen()
                     time.sleep(self._chance.expovariate(1 / PACE))
                 self._service.heal()

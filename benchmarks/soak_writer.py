@@ -55,8 +55,8 @@ class Process:
         os.close(file)
 
     def watch(self) -> None:
-        """Look at the ledger from another thread, all the time."""
-        while not self.stopping.is_set():
+        """Look at the ledger from another thread, all the time, and in a short life often enough as well."""
+        while not self.stopping.is_set() or self._snapshots < 10:
             ledger = self._handler.statistics()
             settled = ledger.delivered + ledger.rejected + ledger.dropped
             self._snapshots += 1

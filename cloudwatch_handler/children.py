@@ -62,8 +62,8 @@ def forget_parent() -> None:
     with suppress(ValueError):  # not the main thread
         if (other := signal.set_wakeup_fd(-1)) not in (-1, pipe[1]):
             signal.set_wakeup_fd(other)
-    for end in pipe:
-        os.close(end)
+        for end in pipe:  # only when nothing writes there any more
+            os.close(end)
 
 
 def _terminate(number: int, _: FrameType | None) -> None:

@@ -61,10 +61,11 @@ def _client(endpoint_url: str | None, region: str | None, profile: str | None) -
     """The client that these options mean; a wrong one is told at once, and not after waiting for it to come right."""
     try:
         client = ClientSource(None, profile, region, endpoint_url).make()
+        is_account_known = has_credentials(profile)
     except Exception as error:
         hint = " Give --region, or set AWS_DEFAULT_REGION." if type(error).__name__ == "NoRegionError" else ""
         raise click.UsageError(f"{error}{hint}") from error
-    if not has_credentials(profile):
+    if not is_account_known:
         raise click.UsageError("There are no credentials. Give --profile, or set AWS_ACCESS_KEY_ID and "
                                "AWS_SECRET_ACCESS_KEY.")  # fmt: skip
     return client

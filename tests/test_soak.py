@@ -15,5 +15,5 @@ def test_each_number_is_accounted_for(tmp_path: Path, mode: str) -> None:
     report = Soak(mode, seed=1, processes=2, threads=2, directory=tmp_path).run(2.5, records=1000)
     assert report.findings == []
     assert report.logged >= 1000
-    assert report.snapshots > 0
-    assert report.happened
+    assert report.snapshots > 10
+    assert len(report.happened) > 1
